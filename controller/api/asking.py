@@ -1,0 +1,159 @@
+"""What may be asked for: an envelope, an override. Each becomes an intent; the next tick applies or refuses it."""
+
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from fastapi import APIRouter, Response
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from controller.api.answers import EnvelopeAccepted, IntentAnswer, ProblemAnswer
+from controller.api.context import InContext, InSession
+from controller.api.problems import Problem
+from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
+from models.enums import IntentKind, OverrideKind
+from models.intents import Intent, new_intent
+from models.offers import OfferRow
+from models.services import EnvelopeVersion, Service, Tier
+from models.telemetry import DemandMinute
+
+router = APIRouter(prefix="/v1", tags=["asking"])
+LONGEST_OVERRIDE = timedelta(days=31)
+WHOLE_FLEET = "*"
+
+
+class _Ask(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    author: str = Field(min_length=1, max_length=200, description="Who asks; kept in the ledger.")
+    reason: str = Field(min_length=1, max_length=2000, description="Why; kept in the ledger.")
+
+
+class AskEnvelope(_Ask):
+    """A new version of a service's envelope. `base_version`: the one it was written against."""
+
+    service: str = Field(default="images", max_length=100)
+    document: dict[str, Any]
+    base_version: int = Field(ge=0)
+    signed: bool = Field(default=False, description="The warnings are known and accepted.")
+
+
+class AskOverride(_Ask):
+    """A pin, freeze or pause until `ends_at` (the controller's time). Service "*" with kind pause: the whole fleet."""
+
+    service: str = Field(default="images", max_length=100)
+    kind: OverrideKind
+    replicas: int | None = Field(default=None, ge=0, le=100_000)
+    ends_at: AwareDatetime
+    signed_over_cap: bool = False
+
+
+@router.post("/envelopes", status_code=202)
+def ask_envelope(ask: AskEnvelope, context: InContext, session: InSession, response: Response) -> EnvelopeAccepted:
+    """Writes an intent. 422 names the field, the reason and the nearest feasible value; 409: a newer version exists."""
+    _known_service(session, ask.service)
+    try:
+        envelope = parse_envelope(ask.document, ask.service)
+    except EnvelopeError as error:
+        raise _refused(f"document.{error.field}", error.reason, error.nearest) from error
+    problems = check_envelope(envelope, _facts(session, ask.service))
+    for problem in problems:
+        if problem.severity == "refuse":
+            raise _refused(f"document.{problem.field}", problem.reason, problem.nearest)
+    latest = session.exec(select(func.max(EnvelopeVersion.version)).where(EnvelopeVersion.service == ask.service)).one()
+    if ask.base_version != (latest or 0):
+        raise Problem(
+            409,
+            "A newer version exists",
+            f"The envelope of {ask.service} is at version {latest or 0}, this change was made to {ask.base_version}.",
+            field="base_version",
+            reason="is not the latest",
+            nearest=str(latest or 0),
+        )
+    payload = {"document": ask.document, "base_version": ask.base_version, "signed": ask.signed}
+    intent = _written(session, context, response, IntentKind.APPLY_ENVELOPE, ask, ask.service, payload)
+    warnings = [
+        ProblemAnswer(field=problem.field, reason=problem.reason, nearest=problem.nearest) for problem in problems
+    ]
+    return EnvelopeAccepted(intent=intent, warnings=warnings)
+
+
+@router.post("/overrides", status_code=202)
+def ask_override(ask: AskOverride, context: InContext, session: InSession, response: Response) -> IntentAnswer:
+    """Writes an intent. 422 where it could never hold: no end ahead, a pin without a number."""
+    now = context.now()
+    _check_end(ask.ends_at, now)
+    if ask.kind is OverrideKind.PIN and ask.replicas is None:
+        raise _refused("replicas", "a pin needs a number of replicas", "0")
+    if ask.kind is not OverrideKind.PIN and ask.replicas is not None:
+        raise _refused("replicas", f"a {ask.kind.value} has no number of replicas", None)
+    ends_at = ask.ends_at.isoformat()
+    if ask.service == WHOLE_FLEET:
+        if ask.kind is not OverrideKind.PAUSE:
+            raise _refused("kind", "the whole fleet can only be paused", OverrideKind.PAUSE.value)
+        return _written(session, context, response, IntentKind.PAUSE_FLEET, ask, WHOLE_FLEET, {"ends_at": ends_at})
+    _known_service(session, ask.service)
+    payload = {
+        "kind": ask.kind.value,
+        "replicas": ask.replicas,
+        "ends_at": ends_at,
+        "signed_over_cap": ask.signed_over_cap,
+    }
+    return _written(session, context, response, IntentKind.OVERRIDE, ask, ask.service, payload)
+
+
+def _written(
+    session: Session,
+    context: InContext,
+    response: Response,
+    kind: IntentKind,
+    ask: _Ask,
+    service: str,
+    payload: dict[str, Any],
+) -> IntentAnswer:
+    try:
+        intent: Intent = new_intent(
+            kind, author=ask.author, reason=ask.reason, created_at=context.now(), service=service, payload=payload
+        )
+    except ValueError as error:
+        field: Literal["author", "reason"] = "reason" if ask.author.strip() else "author"
+        raise _refused(field, str(error), None) from error
+    session.add(intent)
+    session.commit()
+    session.refresh(intent)
+    response.headers["Location"] = f"/v1/intents/{intent.id}"
+    return IntentAnswer.model_validate(intent)
+
+
+def _check_end(ends_at: datetime, now: datetime) -> None:
+    if ends_at <= now:
+        raise _refused("ends_at", f"must be after the controller's now, {now.isoformat()}", None)
+    if ends_at > now + LONGEST_OVERRIDE:
+        latest = (now + LONGEST_OVERRIDE).isoformat()
+        raise _refused("ends_at", f"must be within {LONGEST_OVERRIDE.days} days", latest)
+
+
+def _known_service(session: Session, name: str) -> None:
+    names = session.exec(select(Service.name).order_by(col(Service.name))).all()
+    if name not in names:
+        raise _refused("service", f"there is no service {name!r}", ", ".join(names) or None)
+
+
+def _facts(session: Session, service: str) -> EnvelopeFacts:
+    """What an envelope is held against. A fact not known yet is 0, which refuses nothing."""
+    tiers = tuple(session.exec(select(Tier.name).where(Tier.service == service).order_by(col(Tier.priority))))
+    cheapest = session.exec(select(func.min(OfferRow.price_usd_per_hour)).where(col(OfferRow.usable).is_(True))).one()
+    newest = session.exec(select(func.max(DemandMinute.at)).where(DemandMinute.service == service)).one()
+    mean_s = None
+    if newest is not None:
+        measured = select(func.sum(DemandMinute.work_s) / func.nullif(func.sum(DemandMinute.arrivals), 0)).where(
+            DemandMinute.service == service, DemandMinute.at > newest - timedelta(days=1), DemandMinute.step_s == 60
+        )
+        mean_s = session.exec(measured).one()
+    return EnvelopeFacts(tiers, float(mean_s or 0.0), float(cheapest or 0.0))
+
+
+def _refused(field: str, reason: str, nearest: str | None) -> Problem:
+    detail = f"{field}: {reason}" + (f" (nearest: {nearest})" if nearest else "")
+    return Problem(422, "Refused", detail, field=field, reason=reason, nearest=nearest)

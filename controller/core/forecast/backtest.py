@@ -1,0 +1,129 @@
+"""How well forecasts did: rolling origins, pinball loss, WAPE, coverage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from controller.core.forecast.base import Fitted, IntArray, Model
+from controller.core.forecast.paths import usable
+from controller.core.series import clip
+from controller.core.types import QUANTILES, FloatArray, Series
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model's score over origins and steps ahead. `pinball` and `coverage` by quantile; NaN: nothing measured."""
+
+    quantiles: tuple[float, ...]
+    pinball: FloatArray
+    coverage: FloatArray
+    wape: float
+    origins: int
+    points: int
+
+    @property
+    def loss(self) -> float:
+        """Mean pinball loss over the quantiles: what selection goes by."""
+        return float(self.pinball.mean())
+
+    def coverage_of(self, quantile: float) -> float:
+        return float(self.coverage[self.quantiles.index(quantile)])
+
+
+def pinball(forecast: FloatArray, actual: FloatArray, quantile: float) -> FloatArray:
+    """Koenker & Bassett's loss: q per unit above the forecast, 1 - q per unit below it."""
+    error = actual - forecast
+    return np.maximum(quantile * error, (quantile - 1.0) * error)
+
+
+def targets_of(series: Series, origins: IntArray, steps: int) -> FloatArray:
+    """What came after each origin, shape (origins, steps); NaN where it is a gap or not there yet."""
+    index = origins[:, None] + np.arange(steps)[None, :]
+    count = len(series.values)
+    return np.where(index < count, series.values[np.minimum(index, count - 1)], np.nan)
+
+
+def evaluate(forecasts: FloatArray, actual: FloatArray, quantiles: tuple[float, ...] = QUANTILES) -> Evaluation:
+    """Scores of forecasts (origins, quantiles, steps) against actual (origins, steps); a NaN in either counts not."""
+    known = np.isfinite(actual) & np.isfinite(forecasts).all(axis=1)
+    points = int(known.sum())
+    if points == 0:
+        nothing = np.full(len(quantiles), np.nan)
+        return Evaluation(quantiles, nothing, nothing, float("nan"), 0, 0)
+    truth = actual[known]
+    paths = [forecasts[:, i, :][known] for i in range(len(quantiles))]
+    loss = np.array([pinball(path, truth, q).mean() for path, q in zip(paths, quantiles, strict=True)])
+    covered = np.array([(truth <= path + 1e-9).mean() for path in paths])
+    load = float(np.abs(truth).sum())
+    middle = paths[quantiles.index(0.5)] if 0.5 in quantiles else paths[len(paths) // 2]
+    wape = float(np.abs(truth - middle).sum()) / load if load > 0 else float("nan")
+    return Evaluation(quantiles, loss, covered, wape, int(known.any(axis=1).sum()), points)
+
+
+def evaluate_peaks(forecasts: FloatArray, actual: FloatArray, first: int, steps: int) -> Evaluation:
+    """Scores of the largest step among `steps` from `first` on: what a fleet that can't be changed meanwhile must
+    carry. The forecast of a peak is the largest of the path at each quantile."""
+    window = slice(first, first + steps)
+    known = np.isfinite(actual[:, window]).all(axis=1)
+    peak = np.where(known, np.where(np.isfinite(actual), actual, 0.0)[:, window].max(axis=1), np.nan)
+    return evaluate(forecasts[:, :, window].max(axis=2, keepdims=True), peak[:, None])
+
+
+def rolling(
+    model: Model,
+    series: Series,
+    evaluate_from_s: float,
+    evaluate_to_s: float,
+    steps: int,
+    *,
+    refit_s: float = 86400.0,
+    every_s: float = 3600.0,
+) -> tuple[IntArray, FloatArray]:
+    """Rolling-origin forecasts: refitted each refit_s on what was known then, an origin each every_s.
+
+    Returns the origins (indices into series) and forecasts (origins, quantiles, steps). Raises CannotFit.
+    """
+    found: list[tuple[IntArray, FloatArray]] = []
+    at_s = evaluate_from_s
+    while at_s < evaluate_to_s:
+        until_s = min(at_s + refit_s, evaluate_to_s)
+        fitted = model.fit(clip(series, end_s=at_s), steps)
+        origins = np.arange(_index(series, at_s), _index(series, until_s), max(1, round(every_s / series.step_s)))
+        found.append((origins, model.predict_many(fitted, clip(series, end_s=until_s), origins, steps)))
+        at_s = until_s
+    return np.concatenate([o for o, _ in found]), np.concatenate([f for _, f in found])
+
+
+def _index(series: Series, at_s: float) -> int:
+    return round((at_s - series.start_s) / series.step_s)
+
+
+def hold_out(model: Model, history: Series, steps: int, hold_out_s: float, every_s: float) -> tuple[Fitted, Evaluation]:
+    """The score on the last hold_out_s of history of a fit on what lies before it. Raises CannotFit."""
+    known = usable(history)
+    edge_s = known.end_s - hold_out_s
+    fitted = model.fit(clip(known, end_s=edge_s), steps)
+    count = len(known.values)
+    origins = np.arange(max(1, _index(known, edge_s)), count, max(1, round(every_s / known.step_s)), dtype=np.int64)
+    forecasts = model.predict_many(fitted, known, origins, steps)
+    return fitted, evaluate(forecasts, targets_of(known, origins, steps))
+
+
+def combined(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """One score of several, weighted by what each measured. ValueError for none."""
+    measured = [e for e in evaluations if e.points]
+    if not measured:
+        if not evaluations:
+            raise ValueError("nothing to combine")
+        return evaluations[0]
+    weight = np.array([e.points for e in measured], dtype=np.float64)
+    weight /= weight.sum()
+    return Evaluation(
+        measured[0].quantiles,
+        weight @ np.stack([e.pinball for e in measured]),
+        weight @ np.stack([e.coverage for e in measured]),
+        float(weight @ np.array([e.wape for e in measured])),
+        sum(e.origins for e in measured),
+        sum(e.points for e in measured),
+    )

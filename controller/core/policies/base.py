@@ -1,0 +1,62 @@
+"""The seam of policies: an observation in, a plan out, and what to remember until the next tick."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from controller.core.types import Observation, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a policy carries from tick to tick: its recommendations (time, replicas or capacity), newest last.
+
+    Empty after a restart: a policy then holds what it finds until its window has filled again. `reserves`: burst
+    reserves per tier (reference GPUs), computed from history at `reserves_s`.
+    """
+
+    recommendations: tuple[tuple[float, float], ...] = ()
+    since_s: float | None = None
+    bases: tuple[tuple[float, float], ...] = ()
+    reserves: tuple[float, ...] = ()
+    reserves_s: float | None = None
+
+    def recommend(self, now_s: float, value: float, keep_s: float) -> "Memory":
+        kept = tuple(entry for entry in self.recommendations if entry[0] > now_s - keep_s)
+        return replace(
+            self,
+            recommendations=(*kept, (now_s, value)),
+            since_s=now_s if self.since_s is None else self.since_s,
+        )
+
+    def need_base(self, now_s: float, base: float, keep_s: float) -> "Memory":
+        """Remember what the first tier needs on demand (whole reference GPUs) for keep_s."""
+        kept = tuple(entry for entry in self.bases if entry[0] > now_s - keep_s)
+        return replace(self, bases=(*kept, (now_s, float(math.ceil(base - 1e-9)))))
+
+    def base(self) -> float:
+        """The largest base remembered."""
+        return max((value for _, value in self.bases), default=0.0)
+
+    def highest(self) -> float:
+        """The largest value remembered; 0 where there is none."""
+        return max((value for _, value in self.recommendations), default=0.0)
+
+
+class Policy(Protocol):
+    """Decides for one service. Pure: the same observation, memory and plan id give the same plan."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line and in the tables."""
+
+    @property
+    def fifo(self) -> bool:
+        """True: the service's queue ignores tiers, as a plain deployment behind a load balancer does."""
+
+    @property
+    def forecasts(self) -> bool:
+        """False: `Observation.forecasts` may stay empty."""
+
+    def plan(self, seen: Observation, memory: Memory, plan_id: str) -> tuple[Plan, Memory]:
+        """The plan for this tick. Actions are ids `a-<plan id>-<n>`, in the order in which they should be done."""

@@ -1,0 +1,261 @@
+"""Heddle's policy: staff the forecast's quantiles for each tier's target, on the cheapest mix, below the cap.
+
+Observation → need (capacity) → stabilized → mix of offers → limits → actions. What beats what: missing telemetry,
+fleet-wide pause, freeze, spend cap, override, floor and ceiling, plan. Each stage leaves its reason; the one that
+decided is the plan's `bound`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from controller.core.capacity import Need, burst_reserves, need
+from controller.core.finance import burn_allowed
+from controller.core.mix import Mix, greedy_mix, resize, within_burn
+from controller.core.plan import COMING, Actions, hold, release_order, speeds, staying
+from controller.core.policies.base import Memory
+from controller.core.stabilize import may_release, stabilize
+from controller.core.types import Observation, Override, Plan, Reason, Replica
+from models.enums import Limit, Mode, OverrideKind, ReplicaState
+
+# Share of the cap that is kept for what drains and for ticks that come late.
+RESERVE = 0.02
+# The hour's unspent dollars may be burned at most this much faster than the cap: the next hour begins with the same
+# fleet.
+BURST = 1.25
+RESERVES_EVERY_S = 3600.0
+# The on-demand base follows the first tier's load no faster than this: a replica moved is a restart paid.
+BASE_WINDOW_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heddle:
+    name: str = "heddle"
+    fifo: bool = False
+    forecasts: bool = True
+
+    def plan(self, seen: Observation, memory: Memory, plan_id: str) -> tuple[Plan, Memory]:
+        lead_s = seen.boot_s + seen.load_model_s
+        if memory.reserves_s is None or seen.now_s - memory.reserves_s >= RESERVES_EVERY_S:
+            memory = replace(memory, reserves=burst_reserves(seen), reserves_s=seen.now_s)
+        wanted = need(seen, 2 * lead_s, memory.reserves)
+        speed = speeds(seen)
+        here = staying(seen)
+        current = sum(speed[replica.offer_id] for replica in here)
+        steady, memory = stabilize(wanted.total, current, memory, seen.now_s, 2 * lead_s)
+        memory = memory.need_base(seen.now_s, wanted.base, BASE_WINDOW_S)
+        reasons = (*wanted.reasons, steady.reason)
+        required = math.ceil(wanted.total)
+        stop, paused = _stale(seen), _paused(seen)
+        if paused is not None:
+            return hold(seen, plan_id, self.name, stop or paused, required, (*reasons, paused)), memory
+        held = Counter(replica.offer_id for replica in here)
+        mix = greedy_mix(seen.offers, steady.capacity, memory.base(), held, seen.now_s)
+        reasons = (*reasons, mix.reason)
+        bound = wanted.reason if steady.reason.limit is Limit.NONE else steady.reason
+        mix, counted = _count_limits(seen, mix, held)
+        mix, capped = _cap(seen, mix)
+        for reason in (counted, capped):
+            if reason is not None:
+                bound, reasons = reason, (*reasons, reason)
+        shed = () if capped is None else _shed(seen, mix, wanted)
+        actions = Actions(seen, plan_id)
+        must = capped is not None or bound.limit in (Limit.OVERRIDE, Limit.CEILING)
+        self._start(mix, held, bound, actions)
+        kept = None if stop is not None else self._release(seen, mix, here, speed, wanted, must, bound, actions)
+        if stop is not None:
+            bound, reasons = stop, (*reasons, stop)
+        elif kept is not None:
+            reasons = (*reasons, kept)
+        taken = tuple(actions.taken) if seen.mode is Mode.ACT else ()
+        if seen.mode is not Mode.ACT and actions.taken:
+            bound = Reason(
+                Limit.MODE, f"mode is {seen.mode.value}: {len(actions.taken)} actions are shown and not done", {}
+            )
+            reasons = (*reasons, bound)
+        plan = Plan(
+            id=plan_id,
+            service=seen.service,
+            made_s=seen.now_s,
+            policy=self.name,
+            required=required,
+            stabilized=math.ceil(steady.capacity - 1e-9),
+            desired=len(mix.offers),
+            desired_by_offer=dict(mix.counts),
+            actions=taken,
+            bound=bound,
+            reasons=reasons,
+            shed=shed,
+            options=_options(seen, steady.capacity, memory.base(), held, mix) if actions.taken else (),
+            numbers=_numbers(seen, wanted, steady.capacity, mix, current),
+        )
+        return plan, memory
+
+    def _start(self, mix: Mix, held: Mapping[str, int], bound: Reason, actions: Actions) -> None:
+        counts = mix.counts
+        for offer_id in dict.fromkeys(offer.id for offer in mix.offers):
+            actions.start(offer_id, counts[offer_id] - held.get(offer_id, 0), bound.text)
+
+    def _release(
+        self,
+        seen: Observation,
+        mix: Mix,
+        here: list[Replica],
+        speed: Mapping[str, float],
+        wanted: Need,
+        must: bool,
+        bound: Reason,
+        actions: Actions,
+    ) -> Reason | None:
+        """Let the surplus go as far as it may; returns why some of it stays."""
+        for replica in seen.replicas:
+            if replica.gone_s is not None and not replica.busy and replica.state is not ReplicaState.RELEASED:
+                actions.release(replica, "is being taken back and runs nothing")
+        surplus = Counter(replica.offer_id for replica in here)
+        surplus.subtract(mix.counts)
+        serving = sum(speed[r.offer_id] for r in here if r.state is ReplicaState.READY)
+        target = mix.capacity
+        kept = 0
+        for replica in sorted(here, key=release_order):
+            if surplus[replica.offer_id] <= 0:
+                continue
+            ready = replica.state not in COMING
+            own = speed[replica.offer_id]
+            # Moving to another offer: the old replica serves until the new one does.
+            free = (
+                not ready
+                or must
+                or (serving - own >= min(target, wanted.total) - 1e-9 and may_release(serving, own, wanted.now))
+            )
+            if not free:
+                kept += 1
+                continue
+            surplus[replica.offer_id] -= 1
+            serving -= own if ready else 0.0
+            actions.release(replica, bound.text)
+        if not kept:
+            return None
+        text = (
+            f"{kept} surplus replicas stay: {wanted.now:.0f} requests run or wait on {serving:.1f} GPUs that serve now"
+        )
+        return Reason(Limit.SCALE_IN_CHECK, text, {"kept": kept, "serving": serving, "load_now": wanted.now})
+
+
+def _stale(seen: Observation) -> Reason | None:
+    """Missing or stale telemetry: what is needed may be started, nothing is scaled in, not even for the cap."""
+    if not seen.stale:
+        return None
+    age = seen.telemetry_age_s
+    word = "never reported" if age is None else f"is {age:.0f} s old, over {seen.stale_after_s:.0f} s"
+    return Reason(Limit.STALE_TELEMETRY, f"telemetry {word}: nothing is scaled in until it reports", {"age_s": age})
+
+
+def _paused(seen: Observation) -> Reason | None:
+    """A fleet-wide pause, or a freeze or pause of the service: nothing is started or let go."""
+    for override in seen.overrides:
+        if override.kind is OverrideKind.PAUSE and override.service == "*":
+            return Reason(
+                Limit.FLEET_PAUSE,
+                f"automation of the whole fleet is paused by {override.author}: {override.reason}",
+                {},
+            )
+    for override in seen.overrides:
+        if override.kind in (OverrideKind.FREEZE, OverrideKind.PAUSE):
+            verb = "frozen" if override.kind is OverrideKind.FREEZE else "paused"
+            return Reason(Limit.FREEZE, f"{seen.service} is {verb} by {override.author}: {override.reason}", {})
+    return None
+
+
+def _pin(seen: Observation) -> Override | None:
+    return next((o for o in seen.overrides if o.kind is OverrideKind.PIN and o.replicas is not None), None)
+
+
+def _count_limits(seen: Observation, mix: Mix, held: Mapping[str, int]) -> tuple[Mix, Reason | None]:
+    pin = _pin(seen)
+    count = len(mix.offers)
+    if pin is not None and pin.replicas is not None:
+        text = f"pinned at {pin.replicas} replicas by {pin.author}: {pin.reason}"
+        reason = Reason(Limit.OVERRIDE, text, {"pinned": pin.replicas, "automatic": count})
+        return resize(mix, pin.replicas, seen.offers, seen.now_s, held), reason
+    floor, ceiling = seen.envelope.floor, seen.envelope.ceiling
+    if count < floor:
+        reason = Reason(
+            Limit.FLOOR,
+            f"floor of {floor} replicas; the plan alone would hold {count}",
+            {"floor": floor, "plan": count},
+        )
+        return resize(mix, floor, seen.offers, seen.now_s, held), reason
+    if ceiling is not None and count > ceiling:
+        reason = Reason(
+            Limit.CEILING, f"ceiling of {ceiling} replicas; the plan alone would hold {count}", {"ceiling": ceiling}
+        )
+        return resize(mix, ceiling, seen.offers, seen.now_s, held), reason
+    return mix, None
+
+
+def _cap(seen: Observation, mix: Mix) -> tuple[Mix, Reason | None]:
+    cap = seen.envelope.spend_cap_usd_per_hour
+    pin = _pin(seen)
+    if cap is None or (pin is not None and pin.signed_over_cap):
+        return mix, None
+    left = burn_allowed(cap * (1 - RESERVE), seen.spend.accrued_usd, seen.now_s)
+    allowed = min(left if left is not None else math.inf, cap * BURST) - seen.spend.jobs_usd_per_hour
+    if mix.usd_per_hour <= allowed + 1e-9:
+        return mix, None
+    cut = within_burn(mix, max(0.0, allowed))
+    text = (
+        f"spend cap ${cap:.2f}/h: ${seen.spend.accrued_usd:.2f} of this hour is spent, "
+        f"jobs burn ${seen.spend.jobs_usd_per_hour:.2f}/h, so ${max(0.0, allowed):.2f}/h may burn; "
+        f"{len(mix.offers)} replicas would burn ${mix.usd_per_hour:.2f}/h, {len(cut.offers)} fit"
+    )
+    numbers = {"cap": cap, "accrued": seen.spend.accrued_usd, "allowed": allowed, "wanted": mix.usd_per_hour}
+    return cut, Reason(Limit.SPEND_CAP, text, numbers)
+
+
+def _shed(seen: Observation, mix: Mix, wanted: Need) -> tuple[str, ...]:
+    """Which tiers give way on this mix, in the envelope's order."""
+    lacking = wanted.total - mix.capacity
+    if lacking <= 1e-9:
+        return ()
+    if mix.capacity < wanted.first - 1e-9:
+        return seen.envelope.degrade
+    return seen.envelope.degrade[
+        : 1 if mix.capacity >= wanted.urgent - 1e-9 else max(1, len(seen.envelope.degrade) - 1)
+    ]
+
+
+def _options(
+    seen: Observation, capacity: float, base: float, held: Mapping[str, int], chosen: Mix
+) -> tuple[Mapping[str, str | float | None], ...]:
+    """The chosen mix beside all on demand and all on spot, priced."""
+    options: list[Mapping[str, str | float | None]] = []
+    for name, on_demand in (("mixed", base), ("all on demand", capacity), ("all on spot", 0.0)):
+        mix = greedy_mix(seen.offers, capacity, on_demand, held, seen.now_s)
+        same = mix.counts == chosen.counts and all(option["why"] != "chosen" for option in options)
+        why = (
+            "chosen"
+            if same
+            else "the first tier would hang on spot"
+            if on_demand == 0
+            else "dearer"
+            if mix.usd_per_hour > chosen.usd_per_hour
+            else mix.reason.text
+        )
+        options.append(
+            {"option": name, "replicas": float(len(mix.offers)), "usd_per_hour": mix.usd_per_hour, "why": why}
+        )
+    return tuple(options)
+
+
+def _numbers(seen: Observation, wanted: Need, capacity: float, mix: Mix, current: float) -> Mapping[str, float | None]:
+    return {
+        "required_gpus": wanted.total,
+        "first_tier_gpus": wanted.first,
+        "stabilized_gpus": capacity,
+        "current_gpus": current,
+        "load_now": wanted.now,
+        "usd_per_hour": mix.usd_per_hour,
+        "accrued_usd": seen.spend.accrued_usd,
+        "telemetry_age_s": seen.telemetry_age_s,
+    }

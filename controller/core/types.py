@@ -1,0 +1,316 @@
+"""The frozen values that travel the one-way path, sample to plan.
+
+Pure: no clock, no randomness, no I/O. Conventions, everywhere in `controller.core`:
+
+* a time is `*_s`, a float of seconds since the Unix epoch, UTC; a duration is `*_s` too and its name says so;
+* load is *offered load*: arrivals per second × execution seconds on the reference GPU (A10G, speed 1.0), that is the
+  number of reference GPUs kept busy on average (erlangs). Divide by an offer's `speed_ratio` for its own replicas;
+* an unknown number is None (or NaN inside an array), never zero.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from models.enums import ActionKind, ActionStatus, JobState, LatencyOf, Limit, Market, Mode, OverrideKind, ReplicaState
+
+FloatArray = npt.NDArray[np.float64]
+
+QUANTILES: Final = (0.5, 0.8, 0.9, 0.95, 0.99)
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a stage gave the value it gave: the limit that bound and the numbers it was computed from."""
+
+    limit: Limit
+    text: str
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A regular series. `values[i]` covers [start_s + i·step_s, start_s + (i+1)·step_s); a gap is NaN."""
+
+    start_s: float
+    step_s: float
+    values: FloatArray
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.step_s * len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Quantiles of offered load. `values` has shape (len(quantiles), horizon steps) and is non-decreasing along axis 0.
+
+    Step j covers [start_s + j·step_s, start_s + (j+1)·step_s); start_s is never before made_s rounded down to a step.
+    """
+
+    service: str
+    tier: str
+    made_s: float
+    start_s: float
+    step_s: float
+    quantiles: tuple[float, ...]
+    values: FloatArray
+    model: str
+    reason: Reason
+
+    def at(self, quantile: float) -> FloatArray:
+        """The path of one of `quantiles`; ValueError for another."""
+        path: FloatArray = self.values[self.quantiles.index(quantile)]
+        return path
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An instance type in a zone, in a market, at a price. One replica is one GPU of it for now."""
+
+    id: str
+    provider: str
+    region: str
+    zone: str
+    instance_type: str
+    gpu: str
+    gpu_count: int
+    market: Market
+    price_usd_per_hour: float
+    speed_ratio: float = 1.0
+
+    @property
+    def usd_per_speed_hour(self) -> float:
+        """Dollars an hour for one reference GPU's worth of work."""
+        return self.price_usd_per_hour / self.speed_ratio
+
+
+@dataclass(frozen=True, slots=True)
+class TierTarget:
+    """A tier and what the envelope promises it. `priority` 0 is served first. `statistic`: "mean" or "pNN" (p100:
+    maximum).
+    """
+
+    name: str
+    priority: int
+    tenants_percent: float
+    statistic: str
+    of: LatencyOf
+    target_ms: float
+    window_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """The operator's contract for one service and the fleet's cap. Tiers in order of priority."""
+
+    tiers: tuple[TierTarget, ...]
+    spend_cap_usd_per_hour: float | None
+    tier_salt: str = ""
+    floor: int = 0
+    ceiling: int | None = None
+    degrade: tuple[str, ...] = ()
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """An operator's hand on one service ("*": the whole fleet, PAUSE only)."""
+
+    id: int
+    service: str
+    kind: OverrideKind
+    replicas: int | None
+    author: str
+    reason: str
+    starts_s: float
+    ends_s: float
+    signed_over_cap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """One replica as observed. `gone_s`: when a spot notice says it will be lost. `speed_ratio` is its offer's."""
+
+    id: str
+    service: str
+    offer_id: str
+    state: ReplicaState
+    requested_s: float
+    ready_s: float | None
+    gone_s: float | None
+    busy: bool
+    running_tier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReading:
+    """What waits and runs in one tier now. `backlog_s`: reference execution seconds waiting (expected where
+    unknown).
+    """
+
+    tier: str
+    queued: int
+    running: int
+    backlog_s: float
+    oldest_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyReading:
+    """A tier's statistic over its window. `value_ms` is None when nothing was measured: unknown, not zero."""
+
+    tier: str
+    statistic: str
+    of: LatencyOf
+    window_s: float
+    value_ms: float | None
+    count: int
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One minute of one tier's telemetry. `work_s`: reference execution seconds that arrived in it."""
+
+    service: str
+    tier: str
+    minute_s: float
+    arrivals: int
+    work_s: float
+    started: int
+    wait_mean_s: float | None
+    wait_p95_s: float | None
+    wait_max_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A batch job as observed. `progress_ratio` None: the job does not report any."""
+
+    id: str
+    name: str
+    service: str
+    tenant: str
+    tier: str
+    state: JobState
+    offer_id: str
+    gpu_count: int
+    price_usd_per_hour: float | None
+    submitted_s: float
+    started_s: float | None
+    finished_s: float | None
+    running_s: float
+    cost_usd: float | None
+    progress_ratio: float | None
+    progress_at_s: float | None
+    checkpoints: bool
+    attempts: int
+    cost_limit_usd: float | None
+    expected_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferStanding:
+    """What is known of an offer right now. `refused_s`, `lost_s`: when it last refused a start, last lost a replica."""
+
+    offer: Offer
+    usable: bool = True
+    why_not: str = ""
+    refused_s: float | None = None
+    lost_s: float | None = None
+    notice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Spend:
+    """Dollars of the clock hour that contains now. `accrued_usd` includes jobs; `*_per_hour` is the present burn."""
+
+    hour_start_s: float
+    accrued_usd: float
+    replicas_usd_per_hour: float
+    jobs_usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything a policy may look at. Telemetry older than `stale_after_s` is not to be scaled in on."""
+
+    now_s: float
+    service: str
+    mode: Mode
+    envelope: Envelope
+    replicas: tuple[Replica, ...]
+    offers: tuple[OfferStanding, ...]
+    queues: tuple[QueueReading, ...]
+    latencies: tuple[LatencyReading, ...]
+    load: Mapping[str, Series]
+    forecasts: Mapping[tuple[str, float], Forecast]
+    spend: Spend
+    overrides: tuple[Override, ...]
+    telemetry_s: float | None
+    boot_s: float
+    load_model_s: float
+    work_mean_s: float
+    work_scv: float
+    stale_after_s: float = 180.0
+
+    @property
+    def telemetry_age_s(self) -> float | None:
+        return None if self.telemetry_s is None else max(0.0, self.now_s - self.telemetry_s)
+
+    @property
+    def stale(self) -> bool:
+        age = self.telemetry_age_s
+        return age is None or age > self.stale_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One thing to do, done at most once: a backend that has seen `id` returns the first result again."""
+
+    id: str
+    kind: ActionKind
+    service: str
+    reason: str
+    offer_id: str | None = None
+    replica_id: str | None = None
+    job_id: str | None = None
+
+    def __str__(self) -> str:
+        subject = self.replica_id or self.job_id or self.offer_id or self.service
+        return f"{self.kind.value} {subject}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class ActionResult:
+    action_id: str
+    status: ActionStatus
+    detail: str = ""
+    replica_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A decision and why. `required` → `stabilized` → `desired` are replicas; `desired_by_offer` sums to `desired`.
+
+    `reasons` has one entry a stage, in order; `bound` is the one that decided. `options` are what was considered.
+    """
+
+    id: str
+    service: str
+    made_s: float
+    policy: str
+    required: int
+    stabilized: int
+    desired: int
+    desired_by_offer: Mapping[str, int]
+    actions: tuple[Action, ...]
+    bound: Reason
+    reasons: tuple[Reason, ...] = ()
+    shed: tuple[str, ...] = ()
+    options: tuple[Mapping[str, str | float | None], ...] = ()
+    numbers: Mapping[str, float | None] = field(default_factory=dict)

@@ -1,0 +1,203 @@
+"""The record of a live loop: what a tick saw, decided and did, in the tables. Decides nothing.
+
+Readings are kept once a minute of virtual time, changes at once. What is read from the tables is what operators
+want: the envelope in force, overrides, the service's mode.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from controller.backends.base import ClusterState, Telemetry
+from controller.core.envelope import EnvelopeFacts
+from controller.core.finance import HOUR_S, hour_start
+from controller.core.plan import COMING, speeds, staying
+from controller.core.terms import Term, standing, term_readings
+from controller.core.types import ActionResult, Envelope, Forecast, Job, Observation, Override, Plan
+from controller.forecaster import Forecaster
+from controller.metrics import Metrics
+from controller.observe import MINUTE_S, Observer
+from controller.store import Store
+from controller.store.pools import pool_minutes
+from controller.store.telemetry import TermMinute
+from models.enums import EnvelopeStatus, Mode, ReplicaState
+
+# The ledger's and the tables' name for dollars that jobs accrue.
+JOBS = "jobs"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreReading:
+    """A model's score as the store keeps it."""
+
+    service: str
+    tier: str
+    step_s: float
+    model: str
+    at_s: float
+    pinball: float | None
+    wape: float | None
+    coverage_p90: float | None
+    origins: int
+    leads: bool
+    note: str
+
+
+class Journal:
+    """Implements `reconcile.Record` on the store, for one service."""
+
+    def __init__(
+        self,
+        service: str,
+        store: Store,
+        telemetry: Telemetry,
+        metrics: Metrics,
+        *,
+        mode: Mode = Mode.ACT,
+        projected_usd: Callable[[Sequence[Job]], Mapping[str, float | None]] = lambda jobs: {},
+    ) -> None:
+        self._service, self._store, self._telemetry, self._metrics = service, store, telemetry, metrics
+        self._mode, self._projected = mode, projected_usd
+        self._minute_s = float("-inf")
+        self._settled_s: float | None = None
+
+    def envelope(self) -> Envelope:
+        envelope = self._store.envelope(self._service)
+        if envelope is None:
+            raise LookupError(
+                f"service {self._service} has no envelope: start with `controller run`, which writes the first"
+            )
+        return envelope
+
+    def overrides(self, now_s: float) -> tuple[Override, ...]:
+        self._store.expire_overrides(now_s)
+        return self._store.overrides(now_s)
+
+    def mode(self) -> Mode:
+        return self._mode
+
+    def next_plan_id(self) -> str:
+        return self._store.next_plan_id()
+
+    def facts(self, observer: Observer, execution_mean_s: float) -> EnvelopeFacts:
+        """What a drafted envelope is checked against."""
+        cheapest = min((offer.price_usd_per_hour for offer in observer.book.offers), default=float("nan"))
+        return EnvelopeFacts(self._store.tiers(self._service), execution_mean_s, cheapest)
+
+    def observed(self, state: ClusterState, seen: Observation, observer: Observer) -> None:
+        store, now_s = self._store, seen.now_s
+        prices = {offer.id: offer.price_usd_per_hour for offer in observer.book.offers}
+        with store.batch():
+            store.record_replicas(state.replicas, state.gone, prices, now_s)
+            store.confirm(state.replicas, now_s, gone=state.gone, jobs=state.jobs)
+            store.record_notices(state.notices, now_s)
+            store.record_jobs(state.jobs, now_s, self._projected(state.jobs))
+            store.record_samples(observer.fresh_samples)
+            cap = seen.envelope.spend_cap_usd_per_hour
+            for hour in state.hours:
+                store.record_spend(hour.hour_s, self._service, hour.replicas_usd, cap)
+                store.record_spend(hour.hour_s, JOBS, hour.jobs_usd, cap)
+            if now_s - self._minute_s >= MINUTE_S:
+                self._minute_s = now_s
+                self._each_minute(seen, observer)
+            self._settle(state, seen)
+
+    def _each_minute(self, seen: Observation, observer: Observer) -> None:
+        store, now_s, speed = self._store, seen.now_s, speeds(seen)
+        capacity = sum(speed[replica.offer_id] for replica in staying(seen))
+        terms = term_readings(seen, capacity)
+        store.record_terms([_term_minute(self._service, term, now_s) for term in terms])
+        store.record_offers(seen.offers, {}, now_s)
+        store.record_forecasts(tuple(forecast for forecast in seen.forecasts.values() if _shown(forecast, seen)))
+        for term in terms:
+            self._metrics.term(self._service, term.name, value=term.value, limit=term.limit)
+        spend = seen.spend
+        burn = spend.replicas_usd_per_hour + spend.jobs_usd_per_hour
+        cap = seen.envelope.spend_cap_usd_per_hour
+        self._metrics.spend(hour_usd=spend.accrued_usd, burn_usd_per_hour=burn, cap_usd_per_hour=cap)
+
+    def plan(self, plan: Plan, seen: Observation) -> None:
+        ready = sum(replica.state is ReplicaState.READY for replica in staying(seen))
+        coming = sum(replica.state in COMING for replica in staying(seen))
+        prices = {standing_.offer.id: standing_.offer.price_usd_per_hour for standing_ in seen.offers}
+        with self._store.batch():
+            self._store.record_plan(
+                plan,
+                ready=ready,
+                coming=coming,
+                prices=prices,
+                envelope_version=seen.envelope.version,
+                now_s=seen.now_s,
+            )
+            offers = {standing_.offer.id: standing_.offer for standing_ in seen.offers}
+            self._store.record_fleet(
+                pool_minutes(self._service, seen.now_s, seen.replicas, plan.desired_by_offer, offers)
+            )
+        self._metrics.replicas(self._service, desired=plan.desired, ready=ready, coming=coming)
+
+    def results(self, plan: Plan, results: Sequence[ActionResult], seen: Observation) -> None:
+        self._store.record_results(results, seen.now_s)
+
+    def scores(self, forecaster: Forecaster, now_s: float) -> None:
+        """The models' scores as last judged."""
+        leaders = forecaster.leaders(self._service)
+        self._store.record_scores(
+            [
+                ScoreReading(
+                    self._service,
+                    key,
+                    step_s,
+                    score.model,
+                    now_s,
+                    score.pinball,
+                    score.wape,
+                    score.coverage_p90,
+                    score.origins,
+                    leaders.get((key, step_s)) == score.model,
+                    score.note,
+                )
+                for key, step_s, score in forecaster.scores(self._service)
+            ]
+        )
+
+    def _settle(self, state: ClusterState, seen: Observation) -> None:
+        """Close the clock hour before this one, once, at the first tick after it."""
+        hour_s = hour_start(seen.now_s) - HOUR_S
+        if self._settled_s is None:
+            self._settled_s = self._store.settled_until(self._service) or hour_s + HOUR_S
+        before = next((hour for hour in state.hours if hour.hour_s == hour_s), None)
+        if before is None or hour_s < self._settled_s:
+            return
+        self._settled_s = hour_s + HOUR_S
+        usd, cap = before.replicas_usd + before.jobs_usd, seen.envelope.spend_cap_usd_per_hour
+        tiers, requests, words = {}, 0, []
+        for tier in seen.envelope.tiers:
+            # The hour's own figure, whatever window the target is judged over.
+            reading = self._telemetry.latency(self._service, replace(tier, window_s=HOUR_S))
+            held = standing(reading.value_ms, tier.target_ms, None, seen.stale)
+            known = reading.value_ms is not None
+            tiers[tier.name] = {
+                "statistic": tier.statistic,
+                "of": tier.of.value,
+                "value_ms": reading.value_ms,
+                "target_ms": tier.target_ms,
+                "held": held is EnvelopeStatus.HELD if known else None,
+                "requests": reading.count,
+            }
+            requests += reading.count
+            unknown = "unknown" if seen.stale else "not asked"
+            words.append(f"{tier.name} {unknown if not known else 'held' if held is EnvelopeStatus.HELD else 'missed'}")
+        against = "" if cap is None else f" of ${cap:.2f}"
+        text = f"${usd:.2f}{against}; {', '.join(words)}"
+        self._store.settle_hour(
+            self._service, hour_s, usd=usd, cap_usd=cap, requests=requests, tiers=tiers, text=text, now_s=seen.now_s
+        )
+
+
+def _term_minute(service: str, term: Term, at_s: float) -> TermMinute:
+    return TermMinute(service, term.name, at_s, term.value, term.limit, term.status, term.forecast_p90, term.count)
+
+
+def _shown(forecast: Forecast, seen: Observation) -> bool:
+    """Each tier's own forecast is kept, and that of all together; the joined ones between are the planner's means."""
+    names = [tier.name for tier in seen.envelope.tiers]
+    return forecast.tier in names or forecast.tier == "+".join(names)

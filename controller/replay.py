@@ -1,0 +1,445 @@
+"""The same loop as fast as it can go: a recorded trace through the simulated cluster, under any policy.
+
+Used by the command line, by benchmarks and (later) by what-if runs. Conventions, so that a figure means the same
+for every policy: each recorded request becomes `scale` copies jittered by ±jitter_s; every policy starts with the
+same fleet, as many on-demand replicas of the cheapest offer per unit of speed as the mean load of history's last
+hour, ready and billed from 0; after the window the loop goes on, billed, until every request has finished. Seconds
+in results count from the start of the window.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from controller.backends.base import ClusterState
+from controller.backends.simulated import kernel
+from controller.backends.simulated.arrivals import Arrivals, Recorded, replicate
+from controller.backends.simulated.cluster import SimulatedCluster, Site, replica_id
+from controller.backends.simulated.engine import ZoneSeries
+from controller.core.envelope import measure
+from controller.core.finance import cheapest_per_speed, hourly_spend
+from controller.core.forecast.base import MINUTE_GRID
+from controller.core.policies.base import Policy
+from controller.core.policies.heddle import Heddle
+from controller.core.policies.hpa import Hpa
+from controller.core.policies.static import Static
+from controller.core.types import (
+    ActionResult,
+    Envelope,
+    FloatArray,
+    Forecast,
+    Observation,
+    Offer,
+    Override,
+    Plan,
+    Series,
+    TierTarget,
+)
+from controller.forecaster import Forecaster
+from controller.observe import MINUTE_S, Demand, Observer, OfferBook
+from controller.reconcile import Ports, reconcile
+from controller.sources.base import AvailabilitySeries, RequestTrace
+from models.enums import LatencyOf, Market, Mode
+
+POLICIES = ("heddle", "hpa", "static")
+SERVICE = "images"
+# Where a queue never empties (a fleet capped far below its load), the drain ends here and the rest is reported as
+# unfinished.
+LONGEST_DRAIN_S = 14 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySpec:
+    """What to replay. Times are seconds since the Unix epoch; `zones` is spot capacity by zone of the offers."""
+
+    requests: RequestTrace
+    history: RequestTrace | None
+    from_s: float
+    to_s: float
+    policy: str
+    envelope: Envelope
+    offers: tuple[Offer, ...]
+    load_times_s: FloatArray
+    zones: Mapping[str, ZoneSeries]
+    scale: int = 20
+    jitter_s: float = 300.0
+    boot_s: float = 180.0
+    tick_s: float = 15.0
+    seed: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class TierResult:
+    """A tier's waits in seconds, from arrival to the start of the attempt that finished. None: it had no request."""
+
+    requests: int
+    wait_mean_s: float | None
+    wait_p50_s: float | None
+    wait_p95_s: float | None
+    wait_p99_s: float | None
+    wait_max_s: float | None
+    target_met: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a replay cost and how long requests waited. `window`: ISO times; ratios are of clock hours, None without
+    a cap.
+    """
+
+    policy: str
+    window: tuple[str, str]
+    seed: int
+    scale: int
+    requests: int
+    requests_skipped: int
+    unfinished: int
+    gpu_hours: float
+    cost_usd: float
+    interrupted: int
+    preempted: int
+    starts: int
+    stops: int
+    peak_replicas: int
+    hours_within_cap_ratio: float | None
+    costliest_hour_usd: float
+    tiers: Mapping[str, TierResult]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """`replicas` and `requests` are the tables of the same-named files, seconds counted from the window's start."""
+
+    summary: Summary
+    replicas: pd.DataFrame
+    requests: pd.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """summary.json, replicas.csv and requests.csv, each put in place whole."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.replicas.to_csv(folder / "replicas.csv.part", index=False, float_format="%.6f")
+        self.requests.to_csv(folder / "requests.csv.part", index=False, float_format="%.6f")
+        (folder / "summary.json.part").write_text(json.dumps(asdict(self.summary), indent=2) + "\n")
+        for name in ("replicas.csv", "requests.csv", "summary.json"):
+            (folder / f"{name}.part").replace(folder / name)
+
+
+class Unrecorded:
+    """The record of a replay: the envelope, plan numbers, and nothing kept."""
+
+    def __init__(self, envelope: Envelope) -> None:
+        self._envelope, self._plans = envelope, 0
+
+    def envelope(self) -> Envelope:
+        return self._envelope
+
+    def overrides(self, now_s: float) -> tuple[Override, ...]:
+        return ()
+
+    def mode(self) -> Mode:
+        return Mode.ACT
+
+    def next_plan_id(self) -> str:
+        self._plans += 1
+        return f"p-{self._plans:06d}"
+
+    def plan(self, plan: Plan, seen: Observation) -> None:
+        pass
+
+    def results(self, plan: Plan, results: Sequence[ActionResult], seen: Observation) -> None:
+        pass
+
+    def observed(self, state: ClusterState, seen: Observation, observer: Observer) -> None:
+        pass
+
+
+class FittedInPlace:
+    """Forecasts whose fits run in the loop when they fall due: a replay has nobody to keep waiting."""
+
+    def __init__(self, forecaster: Forecaster) -> None:
+        self._forecaster = forecaster
+
+    def forecast(self, service: str, loads: Mapping[str, Series], now_s: float) -> Mapping[tuple[str, float], Forecast]:
+        due = self._forecaster.refit_due(service, now_s)
+        if due is not None:
+            self._forecaster.refit(service, loads, now_s, due)
+        return self._forecaster.forecast(service, loads, now_s)
+
+
+def recorded(trace: RequestTrace, envelope: Envelope) -> Recorded:
+    """The trace with each request's tier by its tenant."""
+    tier = trace.tier_index(envelope.tiers, envelope.tier_salt).astype(np.int64)
+    return Recorded(trace.arrived_s, trace.work_s, tier)
+
+
+def minute_loads(arrivals: Arrivals, tiers: Sequence[TierTarget], from_s: float, to_s: float) -> dict[str, Series]:
+    """Offered load of each tier in the whole minutes of [from_s, to_s)."""
+    first, count = (
+        math.ceil(from_s / MINUTE_S) * MINUTE_S,
+        int((to_s - math.ceil(from_s / MINUTE_S) * MINUTE_S) // MINUTE_S),
+    )
+    minute = ((arrivals.arrived_s - first) // MINUTE_S).astype(np.int64)
+    inside = (minute >= 0) & (minute < count)
+    cell = arrivals.tier[inside] * max(count, 1) + minute[inside]
+    work = np.bincount(cell, weights=arrivals.work_s[inside], minlength=len(tiers) * max(count, 1))
+    loads = work.reshape(len(tiers), -1)[:, :count] / MINUTE_S
+    return {tier.name: Series(first, MINUTE_S, loads[i]) for i, tier in enumerate(tiers)}
+
+
+def spot_zones(
+    series: Mapping[str, AvailabilitySeries],
+    zone_map: Mapping[str, str],
+    zones: Sequence[str],
+    from_s: float,
+    to_s: float,
+    offset_ticks: int = 0,
+) -> dict[str, ZoneSeries]:
+    """Spot capacity by zone of the offers over [from_s, to_s): tick `offset_ticks` of each series begins at from_s.
+    A zone named in neither map nor series has none: it is always available.
+    """
+    found = {}
+    for zone in zones:
+        source = series.get(zone_map.get(zone, zone))
+        if source is not None:
+            times, capacity = source.changes_between(from_s, to_s, offset_ticks, from_s)
+            found[zone] = ZoneSeries(times, capacity)
+    return found
+
+
+def zones_of(offers: Sequence[Offer]) -> tuple[str, ...]:
+    """The zones in which spot is offered."""
+    return tuple(sorted({offer.zone for offer in offers if offer.market is Market.SPOT}))
+
+
+def make_policy(name: str, history: Mapping[str, Series]) -> Policy:
+    """The policy of that name; history, a series a tier, is what a static fleet is sized by. ValueError for another
+    name.
+    """
+    if name == "heddle":
+        return Heddle()
+    if name == "hpa":
+        return Hpa()
+    if name == "static":
+        return Static(peak_ten_minutes(history))
+    raise ValueError(f"unknown policy {name!r}; there are {', '.join(POLICIES)}")
+
+
+def peak_ten_minutes(history: Mapping[str, Series]) -> float:
+    """The largest mean load of ten minutes that follow one another, all tiers together, in erlangs; 0 where history
+    is shorter.
+    """
+    total = np.nan_to_num(np.sum([series.values for series in history.values()], axis=0)) if history else np.empty(0)
+    if len(total) < 10:
+        return float(total.mean()) if len(total) else 0.0
+    return float(np.convolve(total, np.full(10, 0.1), "valid").max())
+
+
+def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done: None) -> ReplayResult:
+    """Replay and sum up. ValueError where there is nothing to replay or nothing to buy. `progress` gets 0…1."""
+    tiers = spec.envelope.tiers
+    window = spec.requests.window(spec.from_s, spec.to_s)
+    if not len(window):
+        raise ValueError("no request arrives in the window: check --from and --to")
+    past = _history(spec)
+    policy = make_policy(spec.policy, past)
+    mean_s, scv = _work(spec)
+    site = Site(
+        service=SERVICE,
+        tiers=tiers,
+        offers=spec.offers,
+        load_times_s=spec.load_times_s,
+        zones=spec.zones,
+        boot_s=spec.boot_s,
+        seed=spec.seed,
+        fifo=policy.fifo,
+        work_mean_s=mean_s,
+        work_scv=scv,
+    )
+    cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
+    cluster.engine.expect(
+        replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
+    )
+    _first_fleet(cluster, spec, past)
+    demand = Demand([tier.name for tier in tiers])
+    if past:
+        demand.load(past)
+    ports = Ports(
+        backend=cluster,
+        telemetry=cluster,
+        work=cluster.work,
+        record=Unrecorded(spec.envelope),
+        forecasts=FittedInPlace(Forecaster((MINUTE_GRID,))),
+        observer=Observer(
+            SERVICE,
+            OfferBook(spec.offers),
+            demand,
+            spec.boot_s,
+            float(np.percentile(spec.load_times_s, 90)),
+            read_latencies=False,
+        ),
+        policy=policy,
+    )
+    now_s = spec.from_s
+    while now_s < spec.to_s or (cluster.engine.unfinished and now_s < spec.to_s + LONGEST_DRAIN_S):
+        reconcile(now_s, ports)
+        progress(min(1.0, (now_s - spec.from_s) / (spec.to_s - spec.from_s)))
+        now_s += spec.tick_s
+    cluster.advance(now_s)
+    progress(1.0)
+    return _result(spec, cluster, now_s, window.skipped)
+
+
+def _history(spec: ReplaySpec) -> dict[str, Series]:
+    """Minutes of load before the window, from the history file and what precedes the window in the requests."""
+    parts = _past(spec)
+    if not parts:
+        return {}
+    first_s = math.floor(min(float(part.arrived_s[0]) for part in parts) / 3600) * 3600.0
+    loads: dict[str, Series] = {}
+    for number, part in enumerate(parts):
+        copies = replicate(
+            recorded(part, spec.envelope), spec.scale, spec.jitter_s, spec.seed + number, first_s, spec.from_s
+        )
+        for tier, series in minute_loads(copies, spec.envelope.tiers, first_s, spec.from_s).items():
+            before = loads.get(tier)
+            values = series.values if before is None else series.values + before.values
+            loads[tier] = Series(series.start_s, series.step_s, values)
+    ends_s, goes_on_s = _unmeasured(spec, parts)
+    for series in loads.values():
+        minutes = series.start_s + series.step_s * np.arange(len(series.values))
+        series.values[(minutes >= ends_s) & (minutes + series.step_s <= goes_on_s)] = np.nan
+    return loads
+
+
+def _past(spec: ReplaySpec) -> list[RequestTrace]:
+    """What is known of before the window, oldest first: the history file as far as the requests do not reach back."""
+    parts = [spec.requests.window(-math.inf, spec.from_s)]
+    if spec.history is not None:
+        parts.insert(0, spec.history.window(-math.inf, min(spec.from_s, float(spec.requests.arrived_s[0]))))
+    return [part for part in parts if len(part)]
+
+
+def _unmeasured(spec: ReplaySpec, parts: Sequence[RequestTrace]) -> tuple[float, float]:
+    """From when until when nobody measured; an empty interval where all was.
+
+    It is what lies between the history file's last request and what follows it, if that is more than an hour: a quiet
+    hour inside a file is quiet.
+    """
+    if spec.history is None or not parts:
+        return 0.0, 0.0
+    ends_s = float(parts[0].arrived_s[-1])
+    goes_on_s = float(parts[1].arrived_s[0]) if len(parts) > 1 else spec.from_s
+    return (ends_s, goes_on_s) if goes_on_s - ends_s > 3600.0 else (0.0, 0.0)
+
+
+def _work(spec: ReplaySpec) -> tuple[float, float]:
+    """Mean execution seconds and squared coefficient of variation of history; of nothing known, 30 s and 1."""
+    work = np.concatenate([np.empty(0), *(part.work_s for part in _past(spec))])
+    return (30.0, 1.0) if len(work) < 2 else (float(work.mean()), float(work.var() / work.mean() ** 2))
+
+
+def _first_fleet(cluster: SimulatedCluster, spec: ReplaySpec, past: Mapping[str, Series]) -> None:
+    offer = cheapest_per_speed(list(spec.offers), Market.ON_DEMAND)
+    if offer is None:
+        raise ValueError("no on-demand offer with a known price: nothing to start with")
+    mean = sum(float(np.nan_to_num(series.values[-60:]).mean()) for series in past.values() if len(series.values))
+    for _ in range(max(1, math.ceil(mean / offer.speed_ratio - 1e-9))):
+        cluster.start(offer.id, ready_at_once=True)
+
+
+def _result(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: int) -> ReplayResult:
+    replicas = _replica_table(spec, cluster, end_s)
+    requests = _request_table(spec, cluster)
+    hours = np.arange(0.0, max(end_s - spec.from_s, 3600.0), 3600.0)
+    span_h = np.maximum((replicas["released_s"] - replicas["requested_s"]).to_numpy(np.float64) / 3600, 1e-12)
+    rate = replicas["cost_usd"].to_numpy(np.float64) / span_h
+    spend = hourly_spend(
+        replicas["requested_s"].to_numpy(np.float64), replicas["released_s"].to_numpy(np.float64), rate, hours
+    )
+    cap = spec.envelope.spend_cap_usd_per_hour
+    count = cluster.engine.a.counts
+    summary = Summary(
+        policy=spec.policy,
+        window=(_iso(spec.from_s), _iso(spec.to_s)),
+        seed=spec.seed,
+        scale=spec.scale,
+        requests=len(requests),
+        requests_skipped=skipped,
+        unfinished=int(requests["finished_s"].isna().sum()),
+        gpu_hours=float((replicas["released_s"] - replicas["requested_s"]).sum() / 3600),
+        cost_usd=float(replicas["cost_usd"].sum()),
+        interrupted=int(count[kernel.INTERRUPTED]),
+        preempted=int(count[kernel.PREEMPTED]),
+        # All but the first fleet, which is there and ready at 0; the first tick starts at 0 as well.
+        starts=int((replicas["ready_s"] != 0).sum()),
+        stops=int((replicas["released_s"] < end_s - spec.from_s).sum()),
+        peak_replicas=_peak(replicas),
+        hours_within_cap_ratio=None if cap is None else float((spend <= cap + 1e-6).mean()),
+        costliest_hour_usd=float(spend.max()),
+        tiers={tier.name: _tier_result(requests, tier) for tier in spec.envelope.tiers},
+    )
+    return ReplayResult(summary, replicas, requests)
+
+
+def _peak(replicas: pd.DataFrame) -> int:
+    """The most replicas that were billed at once; one that goes when another comes counts once."""
+    asked, gone = (np.sort(replicas[name].to_numpy(np.float64)) for name in ("requested_s", "released_s"))
+    return int((np.arange(1, len(asked) + 1) - np.searchsorted(gone, asked, side="right")).max(initial=0))
+
+
+def _replica_table(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float) -> pd.DataFrame:
+    rows = cluster.engine.a.replica[: cluster.engine.replicas]
+    released = np.where(np.isnan(rows["ended"]), end_s, rows["ended"])
+    price = np.array([offer.price_usd_per_hour for offer in spec.offers])[rows["offer"]]
+    names = np.array([offer.id for offer in spec.offers], dtype=object)
+    return pd.DataFrame(
+        {
+            "replica_id": [replica_id(number) for number in range(len(rows))],
+            "offer": names[rows["offer"]],
+            "requested_s": rows["requested"] - spec.from_s,
+            "ready_s": np.where(rows["ready"] > end_s, np.nan, rows["ready"]) - spec.from_s,
+            "released_s": released - spec.from_s,
+            "cost_usd": (released - rows["requested"]) / 3600 * price,
+        }
+    )
+
+
+def _request_table(spec: ReplaySpec, cluster: SimulatedCluster) -> pd.DataFrame:
+    rows = cluster.engine.a.request[: cluster.engine.requests]
+    names = np.array([tier.name for tier in spec.envelope.tiers], dtype=object)
+    identifiers = np.array([*(replica_id(n) for n in range(cluster.engine.replicas)), ""], dtype=object)
+    return pd.DataFrame(
+        {
+            "tier": names[rows["tier"]],
+            "arrived_s": rows["arrived"] - spec.from_s,
+            "started_s": rows["started"] - spec.from_s,
+            "finished_s": rows["finished"] - spec.from_s,
+            "replica_id": identifiers[rows["replica"]],
+            "attempts": rows["attempts"],
+        }
+    )
+
+
+def _tier_result(requests: pd.DataFrame, tier: TierTarget) -> TierResult:
+    mine = requests[requests["tier"] == tier.name]
+    if not len(mine):
+        return TierResult(0, None, None, None, None, None, None)
+    wait = (mine["started_s"] - mine["arrived_s"]).to_numpy(np.float64)
+    of = wait if tier.of is LatencyOf.WAIT else (mine["finished_s"] - mine["arrived_s"]).to_numpy(np.float64)
+    # One that never started has no wait to count; the target can't be called met with it.
+    measured = measure(tier.statistic, of[np.isfinite(of)])
+    met = bool(np.isfinite(of).all() and measured is not None and measured * 1000 <= tier.target_ms)
+    wait = wait[np.isfinite(wait)]
+    if not len(wait):
+        return TierResult(len(mine), None, None, None, None, None, False)
+    p50, p95, p99 = (float(value) for value in np.percentile(wait, [50, 95, 99]))
+    return TierResult(len(mine), float(wait.mean()), p50, p95, p99, float(wait.max()), met)
+
+
+def _iso(at_s: float) -> str:
+    return pd.Timestamp(at_s, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")

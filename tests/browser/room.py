@@ -1,0 +1,182 @@
+"""The operators' room as a person uses it: pages by their name, tables by what they hold, dialogs by their title."""
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+PAGES = ("Fleet", "Envelope", "Forecast", "Scaling", "Guardrails", "Ledger")
+JOBS = "Jobs with burn, progress and projected cost"
+EVENTS = "Guardrail events, newest first"
+DECISIONS = "Scaling decisions, newest first, each with its reason"
+ENTRIES = "Ledger entries, newest first"
+REQUESTS = "Requests of operators and their status"
+POOLS = "Replicas per offer: ready of desired, busy share and cost"
+HISTORY = "Envelope versions, newest first"
+OVERRIDES = "All overrides, newest first"
+# A tick is due 4 times a second at 60 ×, a page looks every 5 s, and the machine may be busy.
+SOON_MS = 30_000
+expect.set_options(timeout=SOON_MS)
+_ROW_PX = 32
+
+# Canvas tables keep a table for screen readers inside the canvas.
+_READ = """grid => {
+  const texts = (row, cell) => [...row.querySelectorAll(cell)].map(found => found.textContent);
+  const names = texts(grid, 'thead th');
+  return [...grid.querySelectorAll('tbody tr')].map(row => {
+    const cells = texts(row, 'td');
+    return Object.fromEntries(names.map((name, at) => [name, cells[at]]));
+  });
+}"""
+
+
+class Room:
+    """One page of a browser on one product."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page, self.url = page, url
+
+    def enter(self, name: str = "Fleet", query: str = "") -> "Room":
+        """Opens a page by its address; it is there when its heading and the strip are."""
+        path = "" if name == "Fleet" else name.lower()
+        self.page.goto(f"{self.url}/{path}{query}")
+        self._arrived(name)
+        return self
+
+    def go(self, name: str) -> "Room":
+        """Goes to a page by the navigation."""
+        self.page.get_by_role("navigation").get_by_role("link", name=name, exact=True).click()
+        self._arrived(name)
+        return self
+
+    def _arrived(self, name: str) -> None:
+        expect(self.page.get_by_role("heading", level=1, name=name, exact=True)).to_be_visible()
+        expect(self.strip).to_be_visible()
+        self.settled()
+
+    def settled(self) -> None:
+        """Waits until no run of the page is under way: elements of the last one are gone by then."""
+        expect(self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_attached()
+
+    @property
+    def strip(self) -> Locator:
+        """The header strip: mode, status, envelope, spend."""
+        return self.page.locator(".hd-strip")
+
+    def version(self) -> int:
+        """The envelope's version, as the strip says it."""
+        found = re.search(r"Envelope v(\d+)", self.strip.inner_text())
+        assert found, self.strip.inner_text()
+        return int(found.group(1))
+
+    @property
+    def head(self) -> Locator:
+        """The page's head: title, badge, virtual time."""
+        return self.page.locator(".st-key-page-head")
+
+    def now(self) -> datetime:
+        """The virtual time that the badge shows."""
+        said = self.head.inner_text()
+        found = re.search(r"\d+ \w{3} \d{4} \d\d:\d\d(?= UTC)", said)
+        assert found, said
+        return datetime.strptime(found.group(), "%d %b %Y %H:%M").replace(tzinfo=UTC)
+
+    def card(self, key: str) -> Locator:
+        """A card by its key."""
+        return self.page.locator(f".st-key-card-{key}")
+
+    def button(self, name: str, exact: bool = True) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=exact)
+
+    # ------------------------------------------------------------------------------------------------------- tables
+
+    def grid(self, alt: str) -> Locator:
+        """The table of that description."""
+        return self.page.get_by_role("region", name=alt, exact=True).locator("canvas table").first
+
+    def rows(self, alt: str) -> list[dict[str, str]]:
+        """The rows in sight of a table, as column to text; none while the table is not there."""
+        grid = self.grid(alt)
+        return list(grid.evaluate(_READ)) if grid.count() else []
+
+    def row_with(self, alt: str, within_ms: float = SOON_MS, **wanted: str) -> tuple[int, dict[str, str]]:
+        """The first row whose columns match all patterns (a blank in a column's name is _), and where it stands."""
+        patterns = {column.replace("_", " "): pattern for column, pattern in wanted.items()}
+        rows: list[dict[str, str]] = []
+        for _ in range(int(within_ms / 250)):
+            rows = self.rows(alt)
+            for at, row in enumerate(rows):
+                if all(re.search(pattern, row.get(column) or "") for column, pattern in patterns.items()):
+                    return at, row
+            self.page.wait_for_timeout(250)
+        raise AssertionError(f"no row of {alt!r} has {patterns}: {rows}")
+
+    def choose(self, alt: str, at: int) -> None:
+        """Ticks the row at that place, as far as it is in sight."""
+        canvas = self.page.get_by_role("region", name=alt, exact=True).locator("canvas").first
+        canvas.scroll_into_view_if_needed()
+        box = canvas.bounding_box()
+        assert box
+        self.page.mouse.click(box["x"] + 16, box["y"] + _ROW_PX * (at + 1.5))
+
+    # ------------------------------------------------------------------------------------------------------- dialogs
+
+    def dialog(self, title: str) -> Locator:
+        """The dialog of that title, once it is open."""
+        found = self.page.get_by_role("dialog", name=title)
+        expect(found).to_be_visible()
+        return found
+
+    def confirm(self, dialog: Locator, verb: str, reason: str) -> None:
+        """Gives a reason and presses the verb; the verb waits for the reason."""
+        pressed = dialog.get_by_role("button", name=verb, exact=True)
+        expect(pressed).to_be_disabled()
+        dialog.get_by_label("Reason, kept in the ledger").fill(reason)
+        expect(pressed).to_be_enabled()
+        pressed.click()
+        expect(dialog).to_be_hidden()
+
+    def pick(self, within: Locator, label: str, option: str) -> None:
+        """Chooses an option of a select box."""
+        within.get_by_role("combobox", name=label).click()
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def demo(self) -> Locator:
+        """The demo controls, open."""
+        opened = self.page.locator("[data-testid=stPopoverBody]")
+        if not opened.is_visible():
+            self.page.get_by_role("button", name="Demo controls").click()
+        expect(opened).to_be_visible()
+        return opened
+
+    def press_demo(self, name: str, told: str) -> None:
+        """Presses a demo control; `told` begins what the page then says was asked for."""
+        self.demo().get_by_role("button", name=name).click()
+        expect(self.page.get_by_text(re.compile(rf"{told} asked for\. Request \d+ is pending"))).to_be_visible()
+        self.page.keyboard.press("Escape")
+        expect(self.page.locator("[data-testid=stPopoverBody]")).to_be_hidden()
+
+    # -------------------------------------------------------------------------------------------------------- charts
+
+    def chart(self, key: str) -> Locator:
+        """A chart, once it is drawn."""
+        found = self.page.locator(f".st-key-{key} .hd-plot")
+        expect(found).to_have_attribute("data-drawn", re.compile(r"\d+"))
+        return found
+
+    def drawn(self, chart: Locator) -> int:
+        """How often a chart was drawn since it was put there."""
+        return int(chart.get_attribute("data-drawn") or 0)
+
+    def span(self, chart: Locator) -> list[Any]:
+        """The time range that a chart shows, as two moments in ms."""
+        return list(chart.evaluate("host => host._fullLayout.xaxis.range.map(at => +new Date(at))"))
+
+    def series(self, chart: Locator, name: str) -> list[float]:
+        """The numbers of a line of a chart."""
+        read = (
+            "(host, name) => { const found = host._fullData.find(one => one.name === name);"
+            " return found ? [...found.y].filter(Number.isFinite) : []; }"
+        )
+        return list(chart.evaluate(read, name))
