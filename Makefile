@@ -10,20 +10,21 @@ PYTEST_ARGS ?=
 
 # A stamp a set of pins: changed pins reinstall, unchanged ones cost nothing and need no network.
 RUN_PINS := $(shell cat requirements.txt constraints.txt | cksum | tr ' ' '-')
-DEV_PINS := $(shell cat requirements.txt requirements-dev.txt constraints.txt | cksum | tr ' ' '-')
+DEV_PINS := $(shell cat requirements.txt requirements-dask.txt requirements-dev.txt constraints.txt | cksum | tr ' ' '-')
 RUN_READY := .venv/.run-$(RUN_PINS)
 DEV_READY := .venv/.dev-$(DEV_PINS)
+LSTM_READY := .venv/.lstm-$(shell cat requirements-lstm.txt | cksum | tr ' ' '-')
 # An environment whose Python is gone (an upgrade, another machine) is built anew.
 ifneq ($(shell $(PY) -c "print(1)" 2>/dev/null),1)
-.PHONY: $(RUN_READY) $(DEV_READY)
+.PHONY: $(RUN_READY) $(DEV_READY) $(LSTM_READY)
 endif
 
 PIP := $(PY) -m pip --disable-pip-version-check --require-virtualenv
 
-.PHONY: help setup run test lint bench screenshots clean
+.PHONY: help setup run test lstm test-lstm lint bench screenshots clean
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Settings are HEDDLE_* variables: docs/configuration.md"
 
@@ -35,6 +36,12 @@ run: $(RUN_READY) ## Start the controller and the dashboard; Ctrl-C stops both
 
 test: $(DEV_READY) ## Run all tests
 	@$(PY) -m pytest $(PYTEST_ARGS)
+
+lstm: $(LSTM_READY) ## Add PyTorch, for the LSTM among the forecasts
+	@echo "PyTorch is in .venv: the LSTM competes from the next start on."
+
+test-lstm: $(DEV_READY) $(LSTM_READY) ## Run the tests that need PyTorch
+	@$(PY) -m pytest tests/lstm tests/core/forecast/test_lstm.py $(PYTEST_ARGS)
 
 lint: $(DEV_READY) ## Check style, types and who imports whom
 	$(PY) -m ruff check .
@@ -62,3 +69,8 @@ $(DEV_READY): $(RUN_READY)
 	@echo "Installing what tests and lint need: about 90 MB to download, 0.3 GB on disk. Only the first time."
 	@$(PIP) install --requirement requirements-dev.txt
 	@rm -f .venv/.dev-* && touch $@
+
+$(LSTM_READY): $(RUN_READY)
+	@echo "Installing PyTorch for the CPU: about 200 MB to download, 0.8 GB on disk. Only the first time."
+	@$(PIP) install --requirement requirements-lstm.txt
+	@rm -f .venv/.lstm-* && touch $@

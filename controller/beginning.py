@@ -23,7 +23,7 @@ class Interrupted(Exception):
 
 
 def resume_demand(house: House, loop: Loop, envelope: Envelope, now_s: float) -> None:
-    """Minutes of the time before the restart, from the tables."""
+    """Minutes of the time before the restart, and what forecasts had learned, from the tables."""
     first_s = house.world.warm_from_s
     tiers = {tier.name: house.store.load_series(SERVICE, tier.name, first_s, now_s) for tier in envelope.tiers}
     past = embedded.history(house.world, house.settings, envelope)
@@ -33,6 +33,7 @@ def resume_demand(house: House, loop: Loop, envelope: Envelope, now_s: float) ->
             for name, series in tiers.items()
         }
     loop.ports.observer.demand.load(tiers)
+    loop.forecast_record.restore(now_s)
 
 
 def warm_up(
@@ -47,8 +48,8 @@ def warm_up(
     store.record_history(SERVICE, past)
     log.info("fitting the first forecasts and preparing the simulation (longest on the very first start)")
     embedded.first_fleet(loop.cluster, past)
-    loop.forecaster.refit(SERVICE, loop.ports.observer.demand.series(), world.warm_from_s)
-    loop.journal.scores(loop.forecaster, world.warm_from_s)
+    said = loop.forecaster.refit(SERVICE, loop.ports.observer.demand.series(), world.warm_from_s)
+    loop.forecast_record.fitted(said, world.warm_from_s)
     hours = int((world.start_s - world.warm_from_s) // 3600)
     now_s, guard_s, began = world.warm_from_s, world.warm_from_s, perf_counter()
     while now_s < world.start_s:

@@ -19,6 +19,7 @@ from typing import Final
 import numpy as np
 
 from controller.core.types import FloatArray
+from controller.signal_import import add_signal_parser, signal_rows
 from controller.sources.base import InputError, quoted
 from controller.sources.offers import NOT_NEEDED, OFFER_COLUMNS, SPEED_COLUMN, offers_of
 from controller.sources.tables import Table, read_table
@@ -41,13 +42,15 @@ Rows = Iterable[Sequence[object]]
 
 
 def add_import_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
-    """Adds `import` and its four kinds to a command line; `run_import` carries it out (set as `run`)."""
+    """Adds `import` and its five kinds to a command line; `run_import` carries it out (set as `run`)."""
     parser = subparsers.add_parser(
         "import",
-        help="bring a request log, a price list or spot series into Heddle's shape",
+        help="bring a request log, a price list, spot series or a signal into Heddle's shape",
         description="Read a file whole, judge it, and write it in the shape that `replay` and `run` read.",
     )
-    kinds = parser.add_subparsers(dest="import_kind", required=True, metavar="requests|offers|availability|load-times")
+    kinds = parser.add_subparsers(
+        dest="import_kind", required=True, metavar="requests|offers|availability|load-times|signal"
+    )
 
     requests = kinds.add_parser("requests", help="a request log: when, whose, how long")
     requests.add_argument("--time-column", default="arrived_at", help="when a request arrived (%(default)s)")
@@ -76,9 +79,11 @@ def add_import_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentP
     loads.add_argument("--load-column", help="the column of durations (load_ms, or else value)")
     loads.add_argument("--duration-unit", choices=("s", "ms"), default="ms", help="of the durations (%(default)s)")
 
-    for kind in kinds.choices.values():
+    add_signal_parser(kinds)
+
+    for name, kind in kinds.choices.items():
         kind.add_argument("file", metavar="FILE", help="a CSV or CSV.gz")
-        kind.add_argument("--out", required=True, metavar="FILE", help="where to write; .gz compresses")
+        kind.add_argument("--out", required=name != "signal", metavar="FILE", help="where to write; .gz compresses")
         kind.add_argument("--force", action="store_true", help="replace the file if it is there")
     parser.set_defaults(run=run_import)
     return parser
@@ -87,12 +92,15 @@ def add_import_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentP
 def run_import(args: argparse.Namespace) -> int:
     """0 and a paragraph on stdout, or 2 and one line on stderr with nothing written."""
     try:
+        if args.out is None and not args.name:
+            raise InputError("import signal", None, None, "there is nowhere to bring it", "add --name, --out, or both")
         header, rows, summary = _KINDS[args.import_kind](args)
-        write_rows(Path(args.out), header, rows, force=args.force)
+        if args.out is not None:
+            write_rows(Path(args.out), header, rows, force=args.force)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"Wrote {args.out}: {summary}")
+    print(f"Wrote {args.out}: {summary}" if args.out is not None else summary)
     return 0
 
 
@@ -248,4 +256,5 @@ _KINDS: Final[dict[str, Callable[[argparse.Namespace], tuple[Sequence[str], Rows
     "offers": _offers,
     "availability": _availability,
     "load-times": _load_times,
+    "signal": signal_rows,
 }

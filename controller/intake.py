@@ -9,8 +9,10 @@ a demo control may, in that instant, be done again.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
+from controller import outside_intents
 from controller.backends.base import BackendUnavailable, UnknownSubject
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
 from controller.core.guard import ENDED, Rule, RuleError
@@ -53,6 +55,10 @@ _LEDGER: Mapping[str, LedgerKind] = {
     IntentKind.SUSPEND_JOB: LedgerKind.GUARDRAIL,
     IntentKind.RESUME_JOB: LedgerKind.GUARDRAIL,
     IntentKind.SET_RULE: LedgerKind.GUARDRAIL,
+    IntentKind.ADD_EVENT: LedgerKind.FORECAST,
+    IntentKind.CANCEL_EVENT: LedgerKind.FORECAST,
+    IntentKind.ADD_SIGNAL: LedgerKind.FORECAST,
+    IntentKind.REMOVE_SIGNAL: LedgerKind.FORECAST,
 }
 
 
@@ -159,16 +165,20 @@ class Intake:
             return self._job(kind, intent, payload, now_s)
         if kind.value.startswith("demo_"):
             return self._control(kind, intent, payload, now_s)
-        apply = {
+        known: dict[IntentKind, Callable[[Intent, Payload, float], str]] = {
             IntentKind.APPLY_ENVELOPE: self._envelope,
             IntentKind.OVERRIDE: self._override,
             IntentKind.END_OVERRIDE: self._end_override,
             IntentKind.PAUSE_FLEET: self._pause_fleet,
             IntentKind.RESUME_FLEET: self._resume_fleet,
             IntentKind.SET_RULE: self._rule,
-        }[kind]
+            IntentKind.ADD_EVENT: partial(outside_intents.add_event, self._store),
+            IntentKind.CANCEL_EVENT: partial(outside_intents.cancel_event, self._store),
+            IntentKind.ADD_SIGNAL: partial(outside_intents.add_signal, self._store),
+            IntentKind.REMOVE_SIGNAL: partial(outside_intents.remove_signal, self._store),
+        }
         with self._store.batch():
-            done = apply(intent, payload, now_s)
+            done = known[kind](intent, payload, now_s)
             self._settle(intent, done, now_s)
         return done
 

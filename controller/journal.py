@@ -5,15 +5,15 @@ want: the envelope in force, overrides, the service's mode.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from controller.backends.base import ClusterState, Telemetry
 from controller.core.envelope import EnvelopeFacts
 from controller.core.finance import HOUR_S, hour_start
 from controller.core.plan import COMING, speeds, staying
+from controller.core.surges import SLOW_STEPS_S, SurgesAhead, surges_ahead
 from controller.core.terms import Term, standing, term_readings
 from controller.core.types import ActionResult, Envelope, Forecast, Job, Observation, Override, Plan
-from controller.forecaster import Forecaster
 from controller.metrics import Metrics
 from controller.observe import MINUTE_S, Observer
 from controller.store import Store
@@ -23,23 +23,6 @@ from models.enums import EnvelopeStatus, Mode, ReplicaState
 
 # The ledger's and the tables' name for dollars that jobs accrue.
 JOBS = "jobs"
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreReading:
-    """A model's score as the store keeps it."""
-
-    service: str
-    tier: str
-    step_s: float
-    model: str
-    at_s: float
-    pinball: float | None
-    wape: float | None
-    coverage_p90: float | None
-    origins: int
-    leads: bool
-    note: str
 
 
 class Journal:
@@ -59,6 +42,7 @@ class Journal:
         self._mode, self._projected = mode, projected_usd
         self._minute_s = float("-inf")
         self._settled_s: float | None = None
+        self._looked: object = None
 
     def envelope(self) -> Envelope:
         envelope = self._store.envelope(self._service)
@@ -132,32 +116,20 @@ class Journal:
             self._store.record_fleet(
                 pool_minutes(self._service, seen.now_s, seen.replicas, plan.desired_by_offer, offers)
             )
+            self._store.record_surges(self._service, self._look_ahead(plan, seen), plan.surges, seen.now_s)
         self._metrics.replicas(self._service, desired=plan.desired, ready=ready, coming=coming)
+
+    def _look_ahead(self, plan: Plan, seen: Observation) -> SurgesAhead | None:
+        """What is ahead of a slow forecast that was made anew, or after news of a surge; None: it was looked at."""
+        step = int(seen.now_s // SLOW_STEPS_S[0])
+        looked = (step, bool(seen.forecasts), tuple((surge.start_s, surge.status) for surge in plan.surges))
+        if looked == self._looked:
+            return None
+        self._looked = looked
+        return surges_ahead(seen, plan.surges)
 
     def results(self, plan: Plan, results: Sequence[ActionResult], seen: Observation) -> None:
         self._store.record_results(results, seen.now_s)
-
-    def scores(self, forecaster: Forecaster, now_s: float) -> None:
-        """The models' scores as last judged."""
-        leaders = forecaster.leaders(self._service)
-        self._store.record_scores(
-            [
-                ScoreReading(
-                    self._service,
-                    key,
-                    step_s,
-                    score.model,
-                    now_s,
-                    score.pinball,
-                    score.wape,
-                    score.coverage_p90,
-                    score.origins,
-                    leaders.get((key, step_s)) == score.model,
-                    score.note,
-                )
-                for key, step_s, score in forecaster.scores(self._service)
-            ]
-        )
 
     def _settle(self, state: ClusterState, seen: Observation) -> None:
         """Close the clock hour before this one, once, at the first tick after it."""

@@ -23,6 +23,8 @@ from controller.beginning import Interrupted, resume_demand, warm_up
 from controller.clock import VirtualClock, wall_s
 from controller.core.types import Action, Envelope
 from controller.embedded import SERVICE, Demo
+from controller.fitting import FitPool, check_backend
+from controller.lstm_training import competes
 from controller.metrics import Metrics
 from controller.reconcile import reconcile
 from controller.replay import recorded
@@ -30,7 +32,7 @@ from controller.scheduler import Agenda, Line, Scheduler
 from controller.settings import Settings
 from controller.sources.base import InputError
 from controller.store import Store
-from controller.wiring import FitPool, House, Loop, wire
+from controller.wiring import House, Loop, wire
 from models.enums import LedgerKind
 
 log = logging.getLogger(__name__)
@@ -62,10 +64,12 @@ class Controller:
         self._stopping.set()
 
     def run(self) -> int:
-        """Take the lease, serve, tick. Returns the exit status. Raises LeaseHeld and InputError before anything is
-        changed.
+        """Take the lease, serve, tick. Returns the exit status. Raises LeaseHeld, SettingsError and InputError
+        before anything is changed.
         """
         settings = self._settings
+        check_backend(settings.forecast_backend)
+        competes(settings.forecast_lstm)  # or says what is missing
         log.info("reading the trace, prices and availability")
         world = embedded.read_world(settings)
         document = _document(settings)
@@ -81,7 +85,9 @@ class Controller:
         scheduler.every(lease.RENEW_EVERY_S, "lease", self._renew)
         try:
             if settings.forecast_workers:
-                self._pool = FitPool(settings.forecast_workers)
+                self._pool = FitPool(
+                    settings.forecast_workers, backend=settings.forecast_backend, scheduler=settings.dask_scheduler
+                )
             self._world = world
             self._demo = Demo(lambda: self._loop.cluster, self._clock)
             self._house = House(settings, world, self._store, self._metrics, self._demo, self._pool)

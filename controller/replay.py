@@ -23,7 +23,7 @@ from controller.backends.simulated.cluster import SimulatedCluster, Site, replic
 from controller.backends.simulated.engine import ZoneSeries
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
-from controller.core.forecast.base import MINUTE_GRID
+from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
 from controller.core.policies.base import Policy
 from controller.core.policies.heddle import Heddle
 from controller.core.policies.hpa import Hpa
@@ -273,7 +273,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         telemetry=cluster,
         work=cluster.work,
         record=Unrecorded(spec.envelope),
-        forecasts=FittedInPlace(Forecaster((MINUTE_GRID,))),
+        forecasts=FittedInPlace(Forecaster((MINUTE_GRID, TEN_MINUTE_GRID))),
         observer=Observer(
             SERVICE,
             OfferBook(spec.offers),

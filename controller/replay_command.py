@@ -6,7 +6,6 @@ import argparse
 import math
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from time import monotonic
@@ -18,6 +17,7 @@ from controller.core.types import Envelope, Offer
 from controller.replay import POLICIES, SERVICE, ReplaySpec, Summary, run_replay, spot_zones, zones_of
 from controller.sources.base import InputError, RequestTrace
 from controller.sources.offers import read_offers
+from controller.sources.times import flag_time
 from controller.sources.traces import parse_zone_map, read_availability, read_load_times, read_requests
 
 DEFAULT_LOAD_TIMES = Path(str(files("controller"))).parent / "data/traces/gentd26_base_model_load_ms.csv.gz"
@@ -119,8 +119,8 @@ def window_of(requests: RequestTrace, from_: str | None, to: str | None) -> tupl
     last.
     """
     first_s, last_s = float(requests.arrived_s[0]), float(requests.arrived_s[-1])
-    from_s = math.floor(first_s / 3600) * 3600.0 if from_ is None else _time("--from", from_)
-    to_s = (math.floor(last_s / 3600) + 1) * 3600.0 if to is None else _time("--to", to)
+    from_s = math.floor(first_s / 3600) * 3600.0 if from_ is None else flag_time("--from", from_)
+    to_s = (math.floor(last_s / 3600) + 1) * 3600.0 if to is None else flag_time("--to", to)
     if from_s % 3600:
         raise InputError(
             "--from", None, None, f"{from_} is no whole hour", "dollars are counted by the clock hour: give one"
@@ -128,15 +128,6 @@ def window_of(requests: RequestTrace, from_: str | None, to: str | None) -> tupl
     if to_s <= from_s:
         raise InputError("--to", None, None, "the window ends before it begins", "give a later --to")
     return from_s, to_s
-
-
-def _time(flag: str, text: str) -> float:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InputError(flag, None, None, f"{text!r} is no time", "write 2024-11-24T00:00:00Z") from error
-    # The flags are documented as UTC, so a time without a zone is read as such; in a file it would be refused.
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 class _Progress:

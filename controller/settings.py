@@ -84,6 +84,17 @@ class Settings(BaseSettings):
         180.0, "15 to 86400", "Telemetry older than this is stale: nothing is scaled in on it.", ge=15, le=86400
     )
     forecast_workers: int = _setting(1, "0 to 16", "Processes that fit forecasts; 0 fits in the tick.", ge=0, le=16)
+    forecast_backend: Literal["loky", "dask"] = _setting(
+        "loky", "loky or dask", "Where forecasts are fitted: by processes of this machine, or by a Dask cluster."
+    )
+    dask_scheduler: str = _setting(
+        "",
+        "tcp://HOST:PORT, or nothing",
+        "The Dask cluster to fit on. Nothing: two workers or more are started on this machine.",
+    )
+    forecast_lstm: Literal["auto", "on", "off"] = _setting(
+        "auto", "auto, on or off", "Whether the LSTM is among the models. `auto`: where PyTorch is installed."
+    )
 
     speed: float = _setting(
         60.0, "above 0, up to 3600", "Virtual seconds a real second: 60 is a day in 24 minutes.", gt=0, le=3600
@@ -143,6 +154,13 @@ class Settings(BaseSettings):
             raise ValueError("no database URL") from error
         if backend not in {"sqlite", "postgresql"}:
             raise ValueError("another database")
+        return value
+
+    @field_validator("dask_scheduler")
+    @classmethod
+    def _scheduler(cls, value: str) -> str:
+        if value and not re.fullmatch(r"(tcp|tls)://[^/\s]+:\d{1,5}", value):
+            raise ValueError("no address")
         return value
 
     @field_validator("spot_zones")

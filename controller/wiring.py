@@ -2,33 +2,32 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from multiprocessing import get_context
-from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from controller import embedded
 from controller.backends.simulated.cluster import SimulatedCluster
+from controller.core.forecast.signals import Outside
 from controller.core.types import Action, ActionResult, Envelope, Forecast, Series
 from controller.embedded import SERVICE, Demo, World
+from controller.forecast_record import ForecastRecord
 from controller.forecaster import Forecaster
 from controller.guardrail import Guard
 from controller.intake import Intake
 from controller.journal import Journal
+from controller.lines import Change
+from controller.lstm_training import Trainer, competes
 from controller.metrics import Metrics
 from controller.observe import Demand, Observer, OfferBook
+from controller.outside import OutsideReader
 from controller.reconcile import Ports
 from controller.replay import make_policy
 from controller.settings import Settings
 from controller.store import Store
-from models.enums import LedgerKind
 
 log = logging.getLogger(__name__)
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 @dataclass
@@ -40,6 +39,7 @@ class Loop:
     journal: Journal
     guard: Guard
     forecaster: Forecaster
+    forecast_record: ForecastRecord
     intake: Intake
 
 
@@ -47,21 +47,32 @@ class PooledForecasts:
     """Forecasts whose fits run in a process pool: a tick sends what is due and takes in what has come back."""
 
     def __init__(
-        self, forecaster: Forecaster, pool: Executor | None, changed: Callable[[list[str], float], None]
+        self,
+        forecaster: Forecaster,
+        pool: Executor | None,
+        record: ForecastRecord,
+        outside: Callable[[str, float], Outside] = lambda service, now_s: Outside(),
     ) -> None:
-        self._forecaster, self._pool, self._changed = forecaster, pool, changed
+        """`pool` None: fits run in the tick. `outside` reads what is known of a service beside its own load."""
+        self._forecaster, self._pool, self._record, self._outside = forecaster, pool, record, outside
 
     def forecast(self, service: str, loads: Mapping[str, Series], now_s: float) -> Mapping[tuple[str, float], Forecast]:
+        self._forecaster.know(service, self._outside(service, now_s))
+        taken = self._forecaster.taken
         try:
             said = self._refit(service, loads, now_s)
         except Exception as error:  # what can't even be sent must not stop the planning
             log.exception("refitting failed")
-            said = [f"Refitting failed, the last parameters stay in use: {type(error).__name__}: {error}"]
-        if said:
-            self._changed(said, now_s)
-        return self._forecaster.forecast(service, loads, now_s)
+            self._forecaster.put_off(service, now_s)
+            failed = f"Refitting failed, the last parameters stay in use: {type(error).__name__}: {error}"
+            said = [Change(failed)]
+        if said or self._forecaster.taken != taken:
+            self._record.fitted(said, now_s)
+        found = self._forecaster.forecast(service, loads, now_s)
+        self._record.ticked(self._forecaster.changes(), now_s)
+        return found
 
-    def _refit(self, service: str, loads: Mapping[str, Series], now_s: float) -> list[str]:
+    def _refit(self, service: str, loads: Mapping[str, Series], now_s: float) -> list[Change]:
         said = self._forecaster.collect(now_s)
         due = self._forecaster.refit_due(service, now_s)
         if due is not None and self._pool is not None:
@@ -69,33 +80,6 @@ class PooledForecasts:
         elif due is not None:
             said += self._forecaster.refit(service, loads, now_s, due)
         return said
-
-
-class FitPool(Executor):
-    """Processes that fit forecasts.
-
-    A worker that dies (out of memory, killed) costs its fits, not the planning: the pool is made anew at the next fit.
-    """
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._pool = self._made()
-
-    def _made(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """As `Executor.submit`."""
-        try:
-            return self._pool.submit(fn, *args, **kwargs)
-        except BrokenExecutor:
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._pool = self._made()
-            return self._pool.submit(fn, *args, **kwargs)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """As `Executor.shutdown`."""
-        self._pool.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
 @dataclass(frozen=True)
@@ -115,7 +99,8 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
     settings, store, world = house.settings, house.store, house.world
     guard = Guard(store, cluster, read=cluster.job_views, mode=lambda: settings.mode)
     journal = Journal(SERVICE, store, cluster, house.metrics, mode=settings.mode, projected_usd=guard.projected_usd)
-    forecaster = Forecaster()
+    learns = house.pool is not None and competes(settings.forecast_lstm)  # in the tick it would take a minute
+    forecaster = Forecaster(trainer=Trainer(seed=settings.seed) if learns else None)
     past = embedded.history(world, settings, envelope)
     observer = Observer(
         SERVICE,
@@ -128,22 +113,18 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
     if past:
         observer.demand.load(past)
 
-    def changed(said: list[str], now_s: float) -> None:
-        for word in said:
-            store.enter(LedgerKind.FORECAST, now_s=now_s, subject="forecast", what=word, service=SERVICE)
-        journal.scores(forecaster, now_s)
-
+    record = ForecastRecord(SERVICE, store, forecaster)
     ports = Ports(
         backend=cluster,
         telemetry=cluster,
         work=cluster.work,
         record=journal,
-        forecasts=PooledForecasts(forecaster, house.pool, changed),
+        forecasts=PooledForecasts(forecaster, house.pool, record, OutsideReader(store).read),
         observer=observer,
         policy=make_policy(settings.policy, past),
     )
     intake = Intake(store, lambda service: journal.facts(observer, cluster.work()[0]), saved(cluster), house.demo)
-    return Loop(cluster, ports, journal, guard, forecaster, intake)
+    return Loop(cluster, ports, journal, guard, forecaster, record, intake)
 
 
 def saved(cluster: SimulatedCluster) -> Callable[[Action], ActionResult]:

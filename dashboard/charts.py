@@ -1,5 +1,6 @@
 """The charts of the pages, as Plotly specifications."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from dashboard.figures import (
     note,
     now_mark,
     numbers,
+    spans,
     times,
 )
 
@@ -152,8 +154,9 @@ def forecast(
     until: datetime,
     keep: str,
     height: int = MAIN,
+    events: Sequence[tuple[datetime, datetime, str]] = (),
 ) -> Figure:
-    """One tier and grid: actual against p50, p50–p90 and p90–p99."""
+    """One tier and grid: actual against p50, p50–p90 and p90–p99; `events` (from, until, name) are shaded."""
     unit = "GPUs"
     layout = layout_of("busy GPUs", since, until, keep=keep, height=height)
     data: list[dict[str, Any]] = []
@@ -184,6 +187,7 @@ def forecast(
     top = peak * 1.08
     layout["yaxis"]["range"] = [0, top]
     end_labels(layout, ends, height, top)
+    spans(layout, events, since, until)
     gaps(layout, load, "no telemetry")
     now_mark(layout, now)
     return Figure(data, layout, height)

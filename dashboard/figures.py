@@ -176,6 +176,31 @@ def now_mark(layout: dict[str, Any], now: datetime) -> None:
     )
 
 
+def spans(
+    layout: dict[str, Any], events: Sequence[tuple[datetime, datetime, str]], since: datetime, until: datetime
+) -> None:
+    """Events as shaded spans, each with its name at the top, clipped to the chart's time."""
+    for start, end, name in events[:8]:
+        first, last = times([max(start, since), min(end, until)])
+        layout["shapes"].append(
+            {
+                "type": "rect",
+                "xref": "x",
+                "yref": "paper",
+                "x0": first,
+                "x1": last,
+                "y0": 0,
+                "y1": 1,
+                "fillcolor": "@accent/0.08",
+                "line": {"width": 0},
+                "layer": "below",
+            }
+        )
+        layout["annotations"].append(
+            note(first, 1, name, yref="paper", xanchor="left", yanchor="top", font={"size": 11.5, "color": "@accent"})
+        )
+
+
 def gaps(layout: dict[str, Any], series: pd.Series, words: str) -> None:
     """A grey band where telemetry is missing for 10 minutes or more."""
     if series.empty:

@@ -26,13 +26,27 @@ LIMIT_WORDS = {
     Limit.SCALE_IN_CHECK.value: "Scale-in check",
     Limit.IDLE_COST.value: "Idle cost",
     Limit.BURST_RESERVE.value: "Burst reserve",
+    Limit.SURGE_AHEAD.value: "Surge ahead",
+    Limit.SURGE_MISSED.value: "Surge did not come",
     Limit.NO_CAPACITY.value: "No capacity",
     Limit.MODE.value: "Mode",
 }
 
-MODEL_WORDS = {"autoreg_fourier": "Autoregression + Fourier", "ets": "ETS"}
+MODEL_WORDS = {
+    "arima_fourier": "ARIMA + Fourier",
+    "autoreg_fourier": "Autoregression + Fourier",
+    "components": "Unobserved components",
+    "ets": "ETS",
+    "lstm": "LSTM",
+    "seasonal_naive_168h": "Seasonal naive 168 h",
+    "seasonal_naive_24h": "Seasonal naive 24 h",
+    "self_exciting": "Self-exciting",
+    "stl_ets": "STL + ETS",
+    "weekly_profile": "Weekly profile",
+}
 
-_MODEL = re.compile(rf"\b({'|'.join(MODEL_WORDS)})\b")
+# Not where it may be a plain word of a sentence.
+_MODEL = re.compile(rf"\b({'|'.join(name for name in MODEL_WORDS if name != 'components')})\b")
 _ISO = re.compile(r"\b(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?(?![\d:+-])")
 
 

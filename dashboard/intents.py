@@ -2,6 +2,7 @@
 refuses.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -108,6 +109,54 @@ def set_rule(
         "enabled": enabled,
     }
     return submit(IntentKind.SET_RULE, reason, payload=payload)
+
+
+def add_event(name: str, kind: str, starts_at: datetime, ends_at: datetime, factor: float | None, reason: str) -> int:
+    """Enter an event; factor None: of unknown size. ValueError when it ends before its beginning or has no name."""
+    if ends_at <= starts_at:
+        raise ValueError("an event must end after its beginning")
+    if not name.strip() or not kind.strip():
+        raise ValueError("an event needs a name and a kind")
+    payload = {
+        "name": name,
+        "kind": kind,
+        "starts_at": starts_at.isoformat(),
+        "ends_at": ends_at.isoformat(),
+        "factor": factor,
+    }
+    return submit(IntentKind.ADD_EVENT, reason, service=read_standing().service, payload=payload)
+
+
+def cancel_event(event_id: int, reason: str) -> int:
+    """Ask for an event to count no longer."""
+    return submit(IntentKind.CANCEL_EVENT, reason, service=read_standing().service, payload={"event_id": event_id})
+
+
+def add_signal(
+    name: str,
+    points: Sequence[tuple[float, float]],
+    reason: str,
+    *,
+    unit: str = "",
+    known_ahead: bool = False,
+    stale_after_s: float = 3600.0,
+) -> int:
+    """Hand a signal's values over: (epoch seconds, value). ValueError when there is none."""
+    if not points:
+        raise ValueError("a signal needs values")
+    payload = {
+        "name": name,
+        "unit": unit,
+        "known_ahead": known_ahead,
+        "stale_after_s": stale_after_s,
+        "points": [list(point) for point in points],
+    }
+    return submit(IntentKind.ADD_SIGNAL, reason, service=read_standing().service, payload=payload)
+
+
+def remove_signal(name: str, reason: str) -> int:
+    """Ask for a signal and its values to be forgotten."""
+    return submit(IntentKind.REMOVE_SIGNAL, reason, service=read_standing().service, payload={"name": name})
 
 
 def demo(kind: IntentKind, **payload: Any) -> int:

@@ -95,6 +95,10 @@ class IntentKind(StrEnum):
     SUSPEND_JOB = "suspend_job"
     RESUME_JOB = "resume_job"
     SET_RULE = "set_rule"
+    ADD_EVENT = "add_event"
+    CANCEL_EVENT = "cancel_event"
+    ADD_SIGNAL = "add_signal"
+    REMOVE_SIGNAL = "remove_signal"
     DEMO_PAUSE = "demo_pause"
     DEMO_RESUME = "demo_resume"
     DEMO_SPEED = "demo_speed"
@@ -140,6 +144,17 @@ class RuleMetric(StrEnum):
     NO_PROGRESS = "no_progress"
 
 
+class SurgeStatus(StrEnum):
+    """A surge from the forecast that names it to what came of it."""
+
+    AHEAD = "ahead"
+    PREPARING = "preparing"
+    CAME = "came"
+    CAME_LATE = "came_late"
+    DID_NOT_COME = "did_not_come"
+    WITHDRAWN = "withdrawn"
+
+
 class Limit(StrEnum):
     """Which limit bound a decision."""
 
@@ -155,6 +170,8 @@ class Limit(StrEnum):
     BACKLOG = "backlog"
     BURST_RESERVE = "burst_reserve"
     FORECAST = "forecast"
+    SURGE_AHEAD = "surge_ahead"
+    SURGE_MISSED = "surge_missed"
     SCALE_IN_CHECK = "scale_in_check"
     IDLE_COST = "idle_cost"
     NO_CAPACITY = "no_capacity"

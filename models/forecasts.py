@@ -42,3 +42,48 @@ class ForecastScore(SQLModel, table=True):
     origins: int
     leads: bool
     note: str = ""
+
+
+class ForecastParameters(SQLModel, table=True):
+    """What one line of forecasts (a series on a grid) has learned, so that a restarted controller goes on with it."""
+
+    __tablename__ = "forecast_parameters"
+    __table_args__ = (UniqueConstraint("service", "tier", "step_s"),)
+    id: int | None = Field(default=None, primary_key=True)
+    service: str = Field(index=True)
+    tier: str
+    step_s: int
+    at: datetime
+    leader: str
+    payload: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class ForecastStanding(SQLModel, table=True):
+    """How one line of forecasts stands now: who leads and who serves, and what came of what was issued.
+
+    `coverage`: for each horizon its `ahead_s` and the shares of steps at or below the quantiles 0.8, 0.9, 0.95, as the
+    model gave them (`raw`) and as they were issued (`issued`); null: nothing came true yet. `pinball` is the leader's
+    in the backtest, `live_*` are over the last `window_h` hours.
+    """
+
+    __tablename__ = "forecast_standing"
+    __table_args__ = (UniqueConstraint("service", "tier", "step_s"),)
+    id: int | None = Field(default=None, primary_key=True)
+    service: str = Field(index=True)
+    tier: str
+    step_s: int
+    at: datetime
+    leader: str
+    serving: str
+    pinball: float | None
+    live_pinball: float | None
+    live_naive_pinball: float | None
+    live_points: int
+    window_h: float
+    coverage: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    signals: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    signals_dropped: str
+    fitted_at: datetime | None
+    selected_at: datetime | None
+    history_s: float | None
+    judgement: str

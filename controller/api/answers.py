@@ -108,6 +108,39 @@ class PlanAnswer(Answer):
     action_count: int
 
 
+class SurgeAnswer(Answer):
+    """An interval that needs more than is ready and coming. GPUs are of the reference; `level` and `expected` (p50) are
+    loads in them. `status`: ahead, preparing, came, came_late, did_not_come, withdrawn.
+    """
+
+    start_at: datetime
+    end_at: datetime
+    peak_at: datetime
+    provision_by: datetime
+    tiers: str
+    need_gpus: float
+    ready_gpus: float
+    coming_gpus: float
+    shortfall_gpus: float
+    level: float
+    expected: float
+    observed: float | None
+    status: str
+    evidence: dict[str, Any]
+
+
+class SurgesAnswer(Answer):
+    """The last look ahead: soonest first, and what became of those of the last day. `until` null: nothing is known."""
+
+    service: str
+    at: datetime | None
+    until: datetime | None
+    ready_gpus: float | None
+    coming_gpus: float | None
+    highest_gpus: float | None
+    items: list[SurgeAnswer]
+
+
 class IntentAnswer(Answer):
     """What somebody asked for and what became of it: pending, applied, or refused with the reason."""
 

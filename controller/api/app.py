@@ -1,11 +1,12 @@
-"""The HTTP API for machines. It reads tables and writes intents, as the dashboard does, and never steers the loop."""
+"""The HTTP API for machines. It reads tables, writes intents as the dashboard does, takes the values of signals, and
+never steers the loop."""
 
 from collections.abc import Callable
 
 from fastapi import FastAPI
 from sqlalchemy import Engine
 
-from controller.api import asking, health, problems, reading
+from controller.api import asking, health, problems, pushing, reading
 from controller.api.context import ApiContext, ControllerStatus
 from controller.api.origin import OriginCheck
 from controller.metrics import Metrics
@@ -26,6 +27,6 @@ def create_app(
     app.state.context = ApiContext(engine, status, metrics or Metrics())
     app.add_middleware(OriginCheck, bind=bind)
     problems.install(app)
-    for part in (health, reading, asking):
+    for part in (health, reading, asking, pushing):
         app.include_router(part.router)
     return app

@@ -52,15 +52,15 @@ class AskOverride(_Ask):
 @router.post("/envelopes", status_code=202)
 def ask_envelope(ask: AskEnvelope, context: InContext, session: InSession, response: Response) -> EnvelopeAccepted:
     """Writes an intent. 422 names the field, the reason and the nearest feasible value; 409: a newer version exists."""
-    _known_service(session, ask.service)
+    known_service(session, ask.service)
     try:
         envelope = parse_envelope(ask.document, ask.service)
     except EnvelopeError as error:
-        raise _refused(f"document.{error.field}", error.reason, error.nearest) from error
+        raise refused(f"document.{error.field}", error.reason, error.nearest) from error
     problems = check_envelope(envelope, _facts(session, ask.service))
     for problem in problems:
         if problem.severity == "refuse":
-            raise _refused(f"document.{problem.field}", problem.reason, problem.nearest)
+            raise refused(f"document.{problem.field}", problem.reason, problem.nearest)
     latest = session.exec(select(func.max(EnvelopeVersion.version)).where(EnvelopeVersion.service == ask.service)).one()
     if ask.base_version != (latest or 0):
         raise Problem(
@@ -85,15 +85,15 @@ def ask_override(ask: AskOverride, context: InContext, session: InSession, respo
     now = context.now()
     _check_end(ask.ends_at, now)
     if ask.kind is OverrideKind.PIN and ask.replicas is None:
-        raise _refused("replicas", "a pin needs a number of replicas", "0")
+        raise refused("replicas", "a pin needs a number of replicas", "0")
     if ask.kind is not OverrideKind.PIN and ask.replicas is not None:
-        raise _refused("replicas", f"a {ask.kind.value} has no number of replicas", None)
+        raise refused("replicas", f"a {ask.kind.value} has no number of replicas", None)
     ends_at = ask.ends_at.isoformat()
     if ask.service == WHOLE_FLEET:
         if ask.kind is not OverrideKind.PAUSE:
-            raise _refused("kind", "the whole fleet can only be paused", OverrideKind.PAUSE.value)
+            raise refused("kind", "the whole fleet can only be paused", OverrideKind.PAUSE.value)
         return _written(session, context, response, IntentKind.PAUSE_FLEET, ask, WHOLE_FLEET, {"ends_at": ends_at})
-    _known_service(session, ask.service)
+    known_service(session, ask.service)
     payload = {
         "kind": ask.kind.value,
         "replicas": ask.replicas,
@@ -118,7 +118,7 @@ def _written(
         )
     except ValueError as error:
         field: Literal["author", "reason"] = "reason" if ask.author.strip() else "author"
-        raise _refused(field, str(error), None) from error
+        raise refused(field, str(error), None) from error
     session.add(intent)
     session.commit()
     session.refresh(intent)
@@ -128,16 +128,17 @@ def _written(
 
 def _check_end(ends_at: datetime, now: datetime) -> None:
     if ends_at <= now:
-        raise _refused("ends_at", f"must be after the controller's now, {now.isoformat()}", None)
+        raise refused("ends_at", f"must be after the controller's now, {now.isoformat()}", None)
     if ends_at > now + LONGEST_OVERRIDE:
         latest = (now + LONGEST_OVERRIDE).isoformat()
-        raise _refused("ends_at", f"must be within {LONGEST_OVERRIDE.days} days", latest)
+        raise refused("ends_at", f"must be within {LONGEST_OVERRIDE.days} days", latest)
 
 
-def _known_service(session: Session, name: str) -> None:
+def known_service(session: Session, name: str) -> None:
+    """Raises the 422 of a service that isn't there, naming those that are."""
     names = session.exec(select(Service.name).order_by(col(Service.name))).all()
     if name not in names:
-        raise _refused("service", f"there is no service {name!r}", ", ".join(names) or None)
+        raise refused("service", f"there is no service {name!r}", ", ".join(names) or None)
 
 
 def _facts(session: Session, service: str) -> EnvelopeFacts:
@@ -154,6 +155,7 @@ def _facts(session: Session, service: str) -> EnvelopeFacts:
     return EnvelopeFacts(tiers, float(mean_s or 0.0), float(cheapest or 0.0))
 
 
-def _refused(field: str, reason: str, nearest: str | None) -> Problem:
+def refused(field: str, reason: str, nearest: str | None) -> Problem:
+    """The 422 of a field."""
     detail = f"{field}: {reason}" + (f" (nearest: {nearest})" if nearest else "")
     return Problem(422, "Refused", detail, field=field, reason=reason, nearest=nearest)

@@ -1,5 +1,6 @@
 """What is so: the tables, read only."""
 
+from datetime import timedelta
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query
@@ -19,6 +20,8 @@ from controller.api.answers import (
     PlanAnswer,
     ServiceAnswer,
     StatusAnswer,
+    SurgeAnswer,
+    SurgesAnswer,
     TierAnswer,
 )
 from controller.api.context import Before, BeforeId, InContext, InSession, Limit
@@ -31,6 +34,7 @@ from models.jobs import JobRow
 from models.ledger import LedgerEntry
 from models.plans import PlanRow
 from models.services import EnvelopeVersion, Service, Tier
+from models.surges import SurgeLook, SurgeRow
 
 router = APIRouter(prefix="/v1", tags=["reading"])
 Row = TypeVar("Row", bound=SQLModel)
@@ -112,6 +116,35 @@ def plans(session: InSession, service: OfService = None, limit: Limit = 50, befo
     rows = session.exec(query).all()
     more = rows[limit - 1].made_at.isoformat() if len(rows) > limit else None
     return Page(items=[PlanAnswer.model_validate(row) for row in rows[:limit]], next=more)
+
+
+@router.get("/services/{service}/surges")
+def surges(context: InContext, session: InSession, service: str) -> SurgesAnswer:
+    """Surges ahead of a service, when provisioning must start, and on what evidence."""
+    if session.exec(select(Service).where(Service.name == service)).first() is None:
+        raise Problem(404, "No such service", f"There is no service {service}; GET /v1/services lists them.")
+    look = session.exec(select(SurgeLook).where(SurgeLook.service == service)).first()
+    since = context.now() - timedelta(days=1)
+    rows = session.exec(
+        select(SurgeRow)
+        .where(SurgeRow.service == service, col(SurgeRow.end_at) > since)
+        .order_by(col(SurgeRow.start_at))
+        .limit(200)
+    )
+    return SurgesAnswer(
+        service=service,
+        at=look and look.at,
+        until=look and look.until,
+        ready_gpus=look and look.ready_gpus,
+        coming_gpus=look and look.coming_gpus,
+        highest_gpus=look and look.highest_gpus,
+        items=[
+            SurgeAnswer.model_validate(
+                {**row.model_dump(), "shortfall_gpus": max(0.0, row.need_gpus - row.ready_gpus - row.coming_gpus)}
+            )
+            for row in rows
+        ],
+    )
 
 
 @router.get("/intents/{intent_id}")

@@ -65,8 +65,11 @@ class BurstHold:
         return Reason(Limit.BURST_RESERVE, text, numbers)
 
 
-def burst_hold(seen: Observation, tiers: Sequence[str], reserve: float, lead_s: float) -> BurstHold:
-    """What the bursts of these tiers together ask for now.
+def burst_hold(
+    seen: Observation, tiers: Sequence[str], reserve: float, lead_s: float, foreseen: float | None = None
+) -> BurstHold:
+    """What the bursts of these tiers together ask for now. `foreseen`: the load up to which a rise was made ready for;
+    a rise to there is not carried on beyond it.
 
     Each request that runs keeps one GPU busy, whatever length it was expected to have, so what is in flight counts
     beside the measured minutes; of those that wait, only the first tier's: the others may, and the backlog answers.
@@ -83,6 +86,8 @@ def burst_hold(seen: Observation, tiers: Sequence[str], reserve: float, lead_s: 
         high = float(known[-lag:].max())
         rise = float(_rise(known, lag)[-1])
     high = max(high, in_flight)
+    if foreseen is not None and high < foreseen:
+        rise = min(rise, foreseen - high)
     capacity = max(slow + reserve, high + STAFFING * math.sqrt(high) + rise)
     return BurstHold(capacity, slow, reserve, high, rise)
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -126,7 +127,7 @@ def servers_needed(target: TierTarget, outlook: Outlook, work_s: float, scv: flo
     return hi
 
 
-def _peak(forecast: Forecast, from_s: float, to_s: float) -> FloatArray:
+def peak_of(forecast: Forecast, from_s: float, to_s: float) -> FloatArray:
     """Each quantile's largest value over the steps that touch [from_s, to_s). Shape (5,)."""
     first = max(0, int((from_s - forecast.start_s) // forecast.step_s))
     last = max(first + 1, math.ceil((to_s - forecast.start_s) / forecast.step_s))
@@ -141,14 +142,20 @@ def burst_reserves(seen: Observation) -> tuple[float, ...]:
     lead_s = seen.boot_s + seen.load_model_s
     series = [seen.load.get(cumulative(seen.envelope.tiers, k)) for k in range(len(seen.envelope.tiers))]
     return tuple(
-        0.0 if load is None or deferrable(tier) else burst_reserve(load, tier, *_execution(seen), lead_s)
+        0.0 if load is None or deferrable(tier) else burst_reserve(load, tier, *execution(seen), lead_s)
         for tier, load in zip(seen.envelope.tiers, series, strict=True)
     )
 
 
-def need(seen: Observation, look_ahead_s: float, reserves: tuple[float, ...] = ()) -> Need:
+def need(
+    seen: Observation,
+    look_ahead_s: float,
+    reserves: tuple[float, ...] = (),
+    foreseen: Mapping[str, float] = MappingProxyType({}),
+) -> Need:
     """The capacity to have ready look_ahead_s from now, for the largest need until then. Without a forecast of a
-    tier, its recent load stands for every quantile, and the reason says so.
+    tier, its recent load stands for every quantile, and the reason says so. `foreseen`: the load of joined tiers, by
+    key, up to which a rise was prepared for, erlangs.
     """
     tiers, queues = seen.envelope.tiers, {queue.tier: queue for queue in seen.queues}
     lead_s = seen.boot_s + seen.load_model_s
@@ -164,7 +171,8 @@ def need(seen: Observation, look_ahead_s: float, reserves: tuple[float, ...] = (
         else:
             value, reason = _staffed(seen, tier, peak, above, queues, k, lead_s)
             names = tuple(t.name for t in tiers[: k + 1])
-            burst = burst_hold(seen, names, reserves[k] if k < len(reserves) else 0.0, lead_s)
+            held = reserves[k] if k < len(reserves) else 0.0
+            burst = burst_hold(seen, names, held, lead_s, foreseen.get(cumulative(tiers, k)))
             if burst.capacity > value:
                 value, reason = burst.capacity, burst.reason(tier, value)
             urgent = max(urgent, value)
@@ -194,20 +202,20 @@ def _is_deferrable(tiers: tuple[TierTarget, ...], name: str) -> bool:
     return any(deferrable(tier) for tier in tiers if tier.name == name)
 
 
-def _known_forecast(seen: Observation, key: str) -> Forecast | None:
+def known_forecast(seen: Observation, key: str) -> Forecast | None:
     """The minute forecast of a key; None where there is none or nothing in it is known."""
     forecast = seen.forecasts.get((key, 60.0))
     return forecast if forecast is not None and np.isfinite(forecast.values).any() else None
 
 
 def _forecast_peak(seen: Observation, key: str, names: tuple[str, ...], look_ahead_s: float) -> FloatArray:
-    forecast = _known_forecast(seen, key)
+    forecast = known_forecast(seen, key)
     if forecast is not None:
-        return _peak(forecast, seen.now_s, seen.now_s + look_ahead_s)
-    return np.full(len(MASS), sum(_recent(seen, name, 300.0) for name in names))
+        return peak_of(forecast, seen.now_s, seen.now_s + look_ahead_s)
+    return np.full(len(MASS), sum(recent_load(seen, name, 300.0) for name in names))
 
 
-def _recent(seen: Observation, tier: str, window_s: float) -> float:
+def recent_load(seen: Observation, tier: str, window_s: float) -> float:
     """Mean load of the last window_s of measured minutes; 0 where none was measured in it (the caller holds on
     stale telemetry).
     """
@@ -227,13 +235,13 @@ def _staffed(
     k: int,
     lead_s: float,
 ) -> tuple[float, Reason]:
-    staffed = servers_needed(tier, Outlook.of(peak, above), *_execution(seen), lead_s)
+    staffed = servers_needed(tier, Outlook.of(peak, above), *execution(seen), lead_s)
     tiers = seen.envelope.tiers[: k + 1]
     waiting_s = sum(queues[t.name].backlog_s for t in tiers if t.name in queues)
     # What waits now must be gone, beside what still comes, within the target or by when new capacity can be there.
     within_s = max(tier.target_ms / 1000, lead_s)
     backlog = float(peak[0]) + servers_for_backlog(waiting_s, within_s)
-    source = "forecast" if _known_forecast(seen, cumulative(seen.envelope.tiers, k)) else "recent (none is forecast)"
+    source = "forecast" if known_forecast(seen, cumulative(seen.envelope.tiers, k)) else "recent (none is forecast)"
     numbers = {
         "load_p50": float(peak[0]),
         "load_p90": float(peak[2]),
@@ -260,11 +268,11 @@ def _base(seen: Observation, tier: TierTarget) -> float:
     """
     forecast = seen.forecasts.get((tier.name, 60.0))
     ahead = float(np.nan_to_num(forecast.at(0.5)).mean()) if forecast is not None else 0.0
-    steady = max(_recent(seen, tier.name, SLOW_S), ahead)
+    steady = max(recent_load(seen, tier.name, SLOW_S), ahead)
     return steady + math.sqrt(steady)
 
 
-def _execution(seen: Observation) -> tuple[float, float]:
+def execution(seen: Observation) -> tuple[float, float]:
     """Mean execution in seconds and its squared coefficient of variation, rounded: they drift with each request."""
     return max(0.5, round(seen.work_mean_s * 2) / 2), round(seen.work_scv, 1)
 
@@ -276,7 +284,7 @@ def _deferred(
     deadline_s = tier.target_ms / 1000
     waiting_s, oldest_s = (queue.backlog_s, queue.oldest_wait_s) if queue else (0.0, 0.0)
     left_s = max((deadline_s - oldest_s - lead_s) / 2, lead_s)
-    coming = _recent(seen, tier.name, 3600.0)
+    coming = recent_load(seen, tier.name, 3600.0)
     running = queue.running if queue else 0
     own = waiting_s / left_s + (coming if waiting_s or running else 0.0)
     value = own + urgent_mean if own > 0 else 0.0

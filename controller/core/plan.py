@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from controller.core.types import Action, Observation, Offer, Plan, Reason, Replica
+from controller.core.types import Action, Observation, Offer, Plan, Reason, Replica, Surge
 from models.enums import ActionKind, Limit, Mode, ReplicaState
 
 COMING = (ReplicaState.BOOTING, ReplicaState.LOADING)
@@ -43,13 +43,30 @@ class Actions:
 
 
 def hold(
-    seen: Observation, plan_id: str, policy: str, reason: Reason, required: int, reasons: Sequence[Reason] = ()
+    seen: Observation,
+    plan_id: str,
+    policy: str,
+    reason: Reason,
+    required: int,
+    reasons: Sequence[Reason] = (),
+    surges: tuple[Surge, ...] = (),
 ) -> Plan:
     """Nothing is done: the plan keeps what is there."""
     counts = Counter(replica.offer_id for replica in staying(seen))
     total = sum(counts.values())
     return Plan(
-        plan_id, seen.service, seen.now_s, policy, required, total, total, dict(counts), (), reason, (*reasons, reason)
+        plan_id,
+        seen.service,
+        seen.now_s,
+        policy,
+        required,
+        total,
+        total,
+        dict(counts),
+        (),
+        reason,
+        (*reasons, reason),
+        surges=surges,
     )
 
 

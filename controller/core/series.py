@@ -29,23 +29,25 @@ def load_series(
 ) -> dict[str, Series]:
     """Offered load per tier over the whole steps of [start_s, end_s), from samples of one minute.
 
-    Samples may come in any order; of two for the same minute the later in the iteration counts, samples outside the
-    window are ignored. `tiers` names those that must be present even without a sample (all NaN). ValueError for a step
-    that isn't positive.
+    Samples may come in any order; of two for the same minute the later in the iteration counts. Samples outside the
+    window are ignored, so that a clock that jumps into the past or the future moves nothing. Longer steps are means of
+    their minutes. `tiers` names those that must be present even without a sample (all NaN). ValueError for a step that
+    isn't a whole number of minutes.
     """
     first, count = _whole_steps(start_s, end_s, step_s)
-    values: dict[str, FloatArray] = {tier: np.full(count, np.nan) for tier in tiers}
+    minutes = count * round(step_s / MINUTE_S)
+    values: dict[str, FloatArray] = {tier: np.full(minutes, np.nan) for tier in tiers}
     for sample in samples:
-        index = int((sample.minute_s - first) // step_s)
-        path = values.setdefault(sample.tier, np.full(count, np.nan))
-        if 0 <= index < count:
-            path[index] = sample.work_s / step_s
-    return {tier: sanitise(Series(first, step_s, path)) for tier, path in values.items()}
+        path = values.setdefault(sample.tier, np.full(minutes, np.nan))
+        since_s = sample.minute_s - first
+        if 0 <= since_s < minutes * MINUTE_S:
+            path[int(since_s // MINUTE_S)] = sample.work_s / MINUTE_S
+    return {tier: resample(sanitise(Series(first, MINUTE_S, path)), step_s) for tier, path in values.items()}
 
 
 def _whole_steps(start_s: float, end_s: float, step_s: float) -> tuple[float, int]:
-    if not step_s > 0:
-        raise ValueError(f"a step must be positive, not {step_s}")
+    if not step_s > 0 or step_s % MINUTE_S:
+        raise ValueError(f"a step must be a positive number of whole minutes, not {step_s} s")
     first = float(np.ceil(start_s / step_s) * step_s)
     return first, max(0, int((end_s - first) // step_s))
 

@@ -15,7 +15,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from models.enums import ActionKind, ActionStatus, JobState, LatencyOf, Limit, Market, Mode, OverrideKind, ReplicaState
+from models.enums import (
+    ActionKind,
+    ActionStatus,
+    JobState,
+    LatencyOf,
+    Limit,
+    Market,
+    Mode,
+    OverrideKind,
+    ReplicaState,
+    SurgeStatus,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -294,10 +305,65 @@ class ActionResult:
 
 
 @dataclass(frozen=True, slots=True)
+class SurgeEvidence:
+    """Why a surge is believed: the model that leads the slow grid and its scores, the load's quantiles at the peak and
+    what was measured at the same time yesterday and last week. Loads in erlangs; None: not known.
+    """
+
+    model: str
+    step_s: float
+    pinball: float | None
+    coverage_p90: float | None
+    quantiles: tuple[float, ...]
+    loads: tuple[float, ...]
+    yesterday: float | None
+    last_week: float | None
+    events: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Surge:
+    """A rise that the slow forecast knows of: [start_s, end_s) needs more than is there.
+
+    `key`: the joined tiers that rise the most. `level`: their load before (erlangs); `expected`: the median load of the
+    surge; it is judged from `judge_s` on by the `observed` mean since. `need` at its peak in `peak_s`, `ready` and
+    `coming` in reference GPUs, as they were when it was named; `prepared`: the most that was asked for on its account.
+    """
+
+    service: str
+    key: str
+    start_s: float
+    end_s: float
+    peak_s: float
+    provision_by_s: float
+    judge_s: float
+    need: float
+    ready: float
+    coming: float
+    level: float
+    expected: float
+    evidence: SurgeEvidence
+    status: SurgeStatus = SurgeStatus.AHEAD
+    observed: float | None = None
+    prepared: float = 0.0
+
+    @property
+    def shortfall(self) -> float:
+        """Reference GPUs that neither serve nor come yet."""
+        return max(0.0, self.need - self.ready - self.coming)
+
+    @property
+    def midpoint(self) -> float:
+        """Half way from the level before to what was expected: which of the two is nearer."""
+        return (self.level + self.expected) / 2
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A decision and why. `required` → `stabilized` → `desired` are replicas; `desired_by_offer` sums to `desired`.
 
     `reasons` has one entry a stage, in order; `bound` is the one that decided. `options` are what was considered.
+    `surges` are those that the policy prepares for, or prepared for and that aren't over.
     """
 
     id: str
@@ -314,3 +380,4 @@ class Plan:
     shed: tuple[str, ...] = ()
     options: tuple[Mapping[str, str | float | None], ...] = ()
     numbers: Mapping[str, float | None] = field(default_factory=dict)
+    surges: tuple[Surge, ...] = ()

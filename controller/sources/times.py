@@ -1,6 +1,7 @@
 """Instants as files write them, read without guessing: without a zone a time is unknown until somebody names it."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -30,6 +31,16 @@ def zone_named(name: str) -> ZoneInfo:
         raise InputError(
             "--time-zone", None, None, f"no time zone is named {quoted(name)}", "write it as UTC or Europe/Zurich"
         ) from None
+
+
+def flag_time(flag: str, text: str) -> float:
+    """A time given on the command line in epoch seconds, UTC where it names no zone. InputError naming the flag."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(flag, None, None, f"{text!r} is no time", "write 2024-11-24T00:00:00Z") from error
+    # The flags are documented as UTC, so a time without a zone is read as such; in a file it would be refused.
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def microseconds(

@@ -4,6 +4,7 @@ from sqlalchemy import delete
 
 from controller.store.convert import moment
 from controller.store.envelopes import Envelopes
+from controller.store.events import Events
 from controller.store.forecasts import Forecasts
 from controller.store.heartbeat import Heartbeat
 from controller.store.intents import Intents
@@ -13,24 +14,42 @@ from controller.store.pending import table_of
 from controller.store.pools import Pools
 from controller.store.replicas import Replicas
 from controller.store.retention import Retention
+from controller.store.signals import Signals
+from controller.store.surges import Surges
 from controller.store.telemetry import Telemetry
 from models.fleet import ClockRow, ControllerPulse, ReplicaRow
-from models.forecasts import ForecastRow, ForecastScore
+from models.forecasts import ForecastParameters, ForecastRow, ForecastScore, ForecastStanding
 from models.guardrails import GuardrailEvent
 from models.intents import OverrideRow
 from models.jobs import JobAttempt, JobRow
 from models.ledger import Settlement
 from models.offers import OfferRow
 from models.plans import ActionRow, PlanRow
+from models.surges import SurgeLook, SurgeRow
 from models.telemetry import DemandMinute, FleetMinute, SpendHour, TermReading
 
 _OF_THIS_RUN = (
-    ActionRow, ClockRow, ControllerPulse, DemandMinute, FleetMinute, ForecastRow, ForecastScore, GuardrailEvent,
-    JobAttempt, JobRow, OfferRow, PlanRow, ReplicaRow, Settlement, SpendHour, TermReading,
+    ActionRow, ClockRow, ControllerPulse, DemandMinute, FleetMinute, ForecastParameters, ForecastRow, ForecastScore,
+    ForecastStanding, GuardrailEvent, JobAttempt, JobRow, OfferRow, PlanRow, ReplicaRow, Settlement, SpendHour,
+    SurgeLook, SurgeRow, TermReading,
 )  # fmt: skip
 
 
-class Store(Envelopes, Overrides, Intents, Replicas, Pools, Telemetry, Forecasts, Jobs, Heartbeat, Retention):
+class Store(
+    Envelopes,
+    Overrides,
+    Intents,
+    Replicas,
+    Pools,
+    Telemetry,
+    Forecasts,
+    Surges,
+    Jobs,
+    Events,
+    Signals,
+    Heartbeat,
+    Retention,
+):
     """All that the controller remembers. Every write first passes the fence: `check_epoch(session, epoch())`.
 
     Outside `batch()` each call that writes is a transaction of its own, durable when it returns.

@@ -1,18 +1,47 @@
-"""Forecasts as made, thinned at the door, and how each model did."""
+"""Forecasts as made, thinned at the door, how each model did, and what each line has learned."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 import numpy as np
 from sqlalchemy import func
 from sqlmodel import col, select
 
+from controller.core.forecast.standing import Coverage
 from controller.core.types import Forecast
 from controller.store.convert import finite, floored, moment, plain, seconds
 from controller.store.ledger import Ledger
-from models.forecasts import ForecastRow, ForecastScore
+from models.forecasts import ForecastParameters, ForecastRow, ForecastScore, ForecastStanding
 
 _DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StandingReading:
+    """How a line of forecasts stands; fields as in `models.forecasts.ForecastStanding`. Unknown figures are None or
+    NaN."""
+
+    service: str
+    tier: str
+    step_s: float
+    at_s: float
+    leader: str
+    serving: str
+    pinball: float | None
+    live_pinball: float | None
+    live_naive_pinball: float | None
+    live_points: int
+    window_h: float
+    coverage: tuple[Coverage, ...]
+    signals: tuple[str, ...]
+    signals_dropped: str
+    fitted_s: float
+    selected_s: float
+    history_s: float
+    judgement: str
 
 
 class ModelScore(Protocol):
@@ -43,7 +72,7 @@ class ModelScore(Protocol):
 
 
 class Forecasts(Ledger):
-    """At most one row a series and grid in each step of the grid: a minute, or ten."""
+    """At most one forecast a series and grid in each step of the grid: a minute, ten, an hour."""
 
     _made: dict[tuple[str, str, int], float] | None = None
 
@@ -101,6 +130,68 @@ class Forecasts(Ledger):
                     },
                 )
 
+    def record_standings(self, standings: Sequence[StandingReading]) -> None:
+        """How each line stands now, written over how it stood."""
+        if not standings:
+            return
+        with self._write():
+            for each in standings:
+                self._pending.put(
+                    ForecastStanding,
+                    {
+                        "service": each.service,
+                        "tier": each.tier,
+                        "step_s": round(each.step_s),
+                        "at": moment(each.at_s),
+                        "leader": each.leader,
+                        "serving": each.serving,
+                        "pinball": finite(each.pinball),
+                        "live_pinball": finite(each.live_pinball),
+                        "live_naive_pinball": finite(each.live_naive_pinball),
+                        "live_points": each.live_points,
+                        "window_h": each.window_h,
+                        "coverage": plain(
+                            [{"ahead_s": c.ahead_s, "raw": c.raw, "issued": c.issued} for c in each.coverage]
+                        ),
+                        "signals": list(each.signals),
+                        "signals_dropped": each.signals_dropped,
+                        "fitted_at": _known(each.fitted_s),
+                        "selected_at": _known(each.selected_s),
+                        "history_s": finite(each.history_s),
+                        "judgement": each.judgement,
+                    },
+                )
+
+    def record_parameters(
+        self, service: str, lines: Mapping[tuple[str, float], tuple[str, dict[str, Any]]], now_s: float
+    ) -> None:
+        """What lines have learned, written over what they had: by tier and step the leader and a JSON document."""
+        if not lines:
+            return
+        with self._write():
+            for (tier, step_s), (leader, payload) in lines.items():
+                self._pending.put(
+                    ForecastParameters,
+                    {
+                        "service": service,
+                        "tier": tier,
+                        "step_s": round(step_s),
+                        "at": moment(now_s),
+                        "leader": leader,
+                        "payload": payload,
+                    },
+                )
+
+    def parameters(self, service: str) -> list[tuple[str, float, Any]]:
+        """(tier, step_s, JSON document) of each line as last recorded."""
+        with self._read() as session:
+            rows = session.exec(
+                select(ForecastParameters.tier, ForecastParameters.step_s, ForecastParameters.payload).where(
+                    ForecastParameters.service == service
+                )
+            ).all()
+        return [(tier, float(step_s), payload) for tier, step_s, payload in rows]
+
     def _made_until(self) -> dict[tuple[str, str, int], float]:
         if self._made is not None:
             return self._made
@@ -113,3 +204,7 @@ class Forecasts(Ledger):
     def _forget(self) -> None:
         self._made = None
         super()._forget()
+
+
+def _known(at_s: float) -> datetime | None:
+    return moment(at_s) if math.isfinite(at_s) else None

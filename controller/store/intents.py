@@ -1,5 +1,8 @@
 """Operators' intents, read in their order and settled once."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from sqlalchemy import update
 from sqlmodel import col, select
 
@@ -34,6 +37,13 @@ class Intents(Ledger):
         with self._write() as session:
             if session.connection().execute(settled).rowcount != 1:
                 raise AlreadySettled(f"intent {intent_id} is no longer pending")
+
+    def shorten_intent(self, intent_id: int, payload: Mapping[str, Any]) -> None:
+        """Replaces an intent's payload by what is worth keeping of it: an upload's values have gone to their table."""
+        with self._write() as session:
+            session.connection().execute(
+                update(Intent).where(col(Intent.id) == intent_id).values(payload=dict(payload))
+            )
 
     def note_intent(self, intent_id: int, reason: str) -> None:
         """Says why a pending intent still waits."""

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from sqlalchemy import delete, func, select
 
+from controller.core.points import KEPT_S
 from controller.store.convert import floored, moment, seconds
 from controller.store.pending import Model, Row, table_of
 from controller.store.transactions import Transactions
 from models.fleet import ReplicaRow
 from models.forecasts import ForecastRow, ForecastScore
 from models.plans import PlanRow
+from models.signals import SignalValue
+from models.surges import SurgeRow
 from models.telemetry import DemandMinute, FleetMinute, TermReading
 
 HOUR_S = 3600.0
@@ -52,6 +55,7 @@ THINNINGS = (
     Thinning(ForecastRow, "made_at", _GRID, 14 * DAY_S, None),
     Thinning(ForecastScore, "at", (*_GRID, "model"), 2 * DAY_S, HOUR_S),
     Thinning(ForecastScore, "at", (*_GRID, "model"), 14 * DAY_S, None),
+    Thinning(SurgeRow, "end_at", ("service",), 14 * DAY_S, None),
 )
 
 
@@ -74,6 +78,7 @@ class Retention(Transactions):
             removed[name] = removed.get(name, 0) + self._thin(number, thinning, now_s)
         replica, plan = table_of(ReplicaRow), table_of(PlanRow)
         old = moment(now_s - 14 * DAY_S)
+        removed["signal_value"] = self._prune(SignalValue, table_of(SignalValue).c.at < moment(now_s - KEPT_S))
         removed["replica"] = self._prune(ReplicaRow, replica.c.ended_at < old)
         removed["plan"] = self._prune(PlanRow, (plan.c.action_count == 0) & (plan.c.held_until < old))
         return removed

@@ -46,6 +46,6 @@ def render() -> None:
         else ""
     )
     st.html("".join(item_html(item, standing) for item in items[:SHOWN]) + more)
-    pages = [item.page for item in items[:SHOWN] if item.page in ("guardrails", "scaling")]
+    pages = [item.page for item in items[:SHOWN] if item.page in ("guardrails", "scaling", "forecast")]
     if pages:
         st.page_link(f"views/{pages[0]}.py", label=f"Open {pages[0]}", icon=":material/arrow_forward:")

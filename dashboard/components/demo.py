@@ -10,10 +10,15 @@ from models.enums import IntentKind
 SPEEDS = (1, 10, 60, 300, 600)
 
 
-def ask(kind: IntentKind, told: str, **payload: object) -> None:
-    """Write the intent and say so. Runs as a button's callback."""
+def ask(kind: IntentKind, told: str, **fields: str) -> None:
+    """Write the intent and say so. Runs as a button's callback.
+
+    `fields`: which widget holds each value. It is read now: what was changed just before the press may not have been
+    drawn yet, so that a value given to the button would be the one before. `told` may name them in braces.
+    """
+    payload = {name: st.session_state[key] or 1 for name, key in fields.items()}
     number = intents.demo(kind, **payload)
-    session.tell(f"{told} Request {number} is pending.", ":material/science:")
+    session.tell(f"{told.format(**payload)} Request {number} is pending.", ":material/science:")
 
 
 def controls() -> None:
@@ -38,7 +43,7 @@ def controls() -> None:
                 on_click=ask,
                 args=(IntentKind.DEMO_RESUME, "Resume of the clock asked for."),
             )
-            speed = st.selectbox(
+            st.selectbox(
                 "Speed",
                 SPEEDS,
                 index=SPEEDS.index(60) if standing.speed not in SPEEDS else SPEEDS.index(int(standing.speed)),
@@ -50,38 +55,34 @@ def controls() -> None:
                 "Set speed",
                 key="demo-set-speed",
                 on_click=ask,
-                args=(IntentKind.DEMO_SPEED, f"Speed {speed}× asked for."),
-                kwargs={"speed": float(speed)},
+                args=(IntentKind.DEMO_SPEED, "Speed {speed}× asked for."),
+                kwargs={"speed": "demo-speed"},
             )
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            factor = st.number_input(
+            st.number_input(
                 "Surge, times", min_value=1.1, max_value=10.0, value=3.0, step=0.5, key="demo-factor", width=120
             )
-            minutes = st.number_input(
-                "for, minutes", min_value=1, max_value=240, value=20, step=5, key="demo-minutes", width=120
-            )
+            st.number_input("for, minutes", min_value=1, max_value=240, value=20, step=5, key="demo-minutes", width=120)
             st.button(
                 "Inject a surge",
                 icon=":material/trending_up:",
                 key="demo-surge",
                 on_click=ask,
                 args=(IntentKind.DEMO_SURGE, "Surge asked for."),
-                kwargs={"factor": float(factor or 1), "minutes": int(minutes or 1)},
+                kwargs={"factor": "demo-factor", "minutes": "demo-minutes"},
             )
         known = zones()
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            zone = st.selectbox("Zone", known, key="demo-zone", width=150, disabled=not known)
-            lost = st.number_input(
-                "for, minutes", min_value=1, max_value=240, value=30, step=5, key="demo-lost", width=120
-            )
+            st.selectbox("Zone", known, key="demo-zone", width=150, disabled=not known)
+            st.number_input("for, minutes", min_value=1, max_value=240, value=30, step=5, key="demo-lost", width=120)
             st.button(
                 "Lose a zone",
                 icon=":material/cloud_off:",
                 key="demo-lose",
                 on_click=ask,
                 disabled=not known,
-                args=(IntentKind.DEMO_LOSE_ZONE, f"Loss of {zone} asked for."),
-                kwargs={"zone": zone, "minutes": int(lost or 1)},
+                args=(IntentKind.DEMO_LOSE_ZONE, "Loss of {zone} asked for."),
+                kwargs={"zone": "demo-zone", "minutes": "demo-lost"},
             )
         with st.container(horizontal=True):
             st.button(

@@ -92,7 +92,7 @@ def open_asked() -> None:
     found = session.asked()
     if found is None:
         return
-    from dashboard.components import confirm_envelope, confirm_job, confirm_override, confirm_rule
+    from dashboard.components import confirm_envelope, confirm_job, confirm_outside, confirm_override, confirm_rule
 
     name, given = found
     opened: dict[str, Callable[..., Any]] = {
@@ -103,5 +103,9 @@ def open_asked() -> None:
         "job": confirm_job.act,
         "rule": confirm_rule.edit,
         "envelope": confirm_envelope.apply,
+        "add_event": confirm_outside.add_event,
+        "cancel_event": confirm_outside.cancel_event,
+        "add_signal": confirm_outside.add_signal,
+        "remove_signal": confirm_outside.remove_signal,
     }
     opened[name](**given)

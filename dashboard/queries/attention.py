@@ -10,7 +10,8 @@ from dashboard import formats
 from dashboard.queries.jobs import ALIVE
 from dashboard.queries.read import brief, rows
 from dashboard.queries.standing import SPEND, Standing, Term, read_standing
-from models.enums import EnvelopeStatus, GuardAction, IntentStatus
+from dashboard.queries.surges import read_surges
+from models.enums import EnvelopeStatus, GuardAction, IntentStatus, Mode, SurgeStatus
 from models.guardrails import GuardrailEvent
 from models.intents import Intent
 from models.jobs import JobRow
@@ -56,6 +57,23 @@ def _term_item(standing: Standing, term: Term) -> Item:
     return Item(term.status, thing, sentence, term.at, "scaling")
 
 
+def _surge_items(standing: Standing) -> list[Item]:
+    """Surges whose provisioning must start within the hour and has not."""
+    found = read_surges()
+    items = []
+    for surge in found.ahead:
+        if surge.status != SurgeStatus.AHEAD.value or surge.provision_by > standing.now + timedelta(hours=1):
+            continue
+        who = "Heddle starts it" if standing.mode == Mode.ACT.value else f"Mode is {standing.mode}: it is up to you"
+        why = (
+            f"Needs {surge.need:.0f} GPUs, {surge.ready:.0f} are ready. Provisioning must start by "
+            f"{formats.hour_minute(surge.provision_by)}. {who}."
+        )
+        thing = f"Surge at {formats.hour_minute(surge.start_at)}"
+        items.append(Item(EnvelopeStatus.AT_RISK.value, thing, why, found.at or standing.now, "forecast"))
+    return items
+
+
 def _is_over(event: Any, job: Any, now: datetime) -> bool:
     """Whether an event of the guard waits for nobody: its job ended an hour ago, or is not known and it is old."""
     if job is None:
@@ -68,6 +86,7 @@ def read_attention() -> tuple[Item, ...]:
     """All items, worst first, then newest. A page shows the first five and says how many there are."""
     standing = read_standing()
     items = [_term_item(standing, term) for term in standing.terms if term.status != EnvelopeStatus.HELD.value]
+    items += _surge_items(standing)
     since = standing.now - timedelta(hours=6)
     events = select(GuardrailEvent).where(GuardrailEvent.at >= since).order_by(col(GuardrailEvent.at).desc()).limit(20)
     found, seen = rows(events), set[str]()

@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from dashboard.queries.read import MAX_POINTS, brief, frame, lasting, pick, rows, thin
 from dashboard.queries.standing import read_standing
-from models.forecasts import ForecastRow, ForecastScore
+from models.forecasts import ForecastRow, ForecastScore, ForecastStanding
 from models.telemetry import DemandMinute, FleetMinute
 
 ALL = "all"
@@ -189,6 +189,17 @@ def read_scores() -> pd.DataFrame:
         .limit(600)
     )
     return found.drop_duplicates(["tier", "step_s", "model"]) if not found.empty else found
+
+
+@lasting
+def read_lines() -> pd.DataFrame:
+    """How each line of forecasts (a tier on a grid) stands: the columns of `ForecastStanding`."""
+    standing = read_standing()
+    names = (
+        "tier", "step_s", "at", "leader", "serving", "pinball", "live_pinball", "live_naive_pinball", "live_points",
+        "window_h", "coverage", "signals", "signals_dropped", "fitted_at", "selected_at", "history_s", "judgement",
+    )  # fmt: skip
+    return frame(pick(ForecastStanding, *names).where(ForecastStanding.service == standing.service).limit(600))
 
 
 def _capacity(hours: float) -> pd.DataFrame:

@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, formats, session
-from dashboard.components import accuracy, cards, heads, states
+from dashboard.components import accuracy, cards, events, heads, signals, states, surges
 from dashboard.components.marks import heading, stat
 from dashboard.components.plot import plot
-from dashboard.queries import demand
+from dashboard.queries import demand, outside
 from dashboard.queries.standing import read_standing
 
 GRIDS = {"Next hour": (60, 1.0), "Next day": (600, 24.0)}
@@ -64,6 +64,7 @@ def picture(tier: str, name: str, grid: str) -> None:
         now=standing.now,
         until=until,
         keep=f"{tier}-{grid}-{hours}",
+        events=outside.spans(standing.now - timedelta(hours=hours), until),
     )
     under, of = covered(load, paths)
     claim = f"The actual load lay under p90 in {under} of {of} steps." if of else "Nothing to compare yet."
@@ -113,6 +114,12 @@ def page() -> None:
             )
         tier = names.get(name, demand.ALL)
         picture(tier, name, grid if grid in GRIDS else "Next day")
+    with cards.card("surges"):
+        surges.render()
+    with cards.card("events"):
+        events.render()
+    with cards.card("signals"):
+        signals.render()
     with cards.card("accuracy"):
         accuracy.render(tier)
 

@@ -14,7 +14,7 @@ from tests.browser.product import Product, running
 HERE = Path(__file__).parent
 # Streamlit asks below the page's own path before it finds its base path: two answers 404, on every page but the first.
 HARMLESS = re.compile(r"/_stcore/(health|host-config)$")
-PATIENCE_MS = 30_000
+PATIENCE_MS = 120_000
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The operators' room as a person uses it: pages by their name, tables by what they hold, dialogs by their title."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,20 +16,28 @@ REQUESTS = "Requests of operators and their status"
 POOLS = "Replicas per offer: ready of desired, busy share and cost"
 HISTORY = "Envelope versions, newest first"
 OVERRIDES = "All overrides, newest first"
-# A tick is due 4 times a second at 60 ×, a page looks every 5 s, and the machine may be busy.
-SOON_MS = 30_000
+# Bounds of waiting, not expectations: the machine may be slow and busy, and what comes earlier is taken earlier.
+SOON_MS = 120_000
 expect.set_options(timeout=SOON_MS)
 _ROW_PX = 32
 
+# Messages go after 4 s, which a slow machine may spend elsewhere: the page keeps all that it has shown.
+_KEEP_MESSAGES = """
+window.hdMessages = new Set();
+new MutationObserver(() => {
+  for (const one of document.querySelectorAll('[data-testid=stToast]')) window.hdMessages.add(one.textContent);
+}).observe(document, {childList: true, subtree: true, characterData: true});
+"""
+
 # Canvas tables keep a table for screen readers inside the canvas.
-_READ = """grid => {
+_READ = """grids => grids.slice(0, 1).flatMap(grid => {
   const texts = (row, cell) => [...row.querySelectorAll(cell)].map(found => found.textContent);
   const names = texts(grid, 'thead th');
   return [...grid.querySelectorAll('tbody tr')].map(row => {
     const cells = texts(row, 'td');
     return Object.fromEntries(names.map((name, at) => [name, cells[at]]));
   });
-}"""
+})"""
 
 
 class Room:
@@ -36,6 +45,15 @@ class Room:
 
     def __init__(self, page: Page, url: str) -> None:
         self.page, self.url = page, url
+        page.add_init_script(_KEEP_MESSAGES)
+
+    def until(self, holds: Callable[[], object], what: Callable[[], object], within_ms: float = SOON_MS) -> None:
+        """Looks again and again until it holds. AssertionError with `what` when it does not come to that."""
+        for _ in range(max(1, int(within_ms / 250))):
+            if holds():
+                return
+            self.page.wait_for_timeout(250)
+        raise AssertionError(what())
 
     def enter(self, name: str = "Fleet", query: str = "") -> "Room":
         """Opens a page by its address; it is there when its heading and the strip are."""
@@ -66,6 +84,7 @@ class Room:
 
     def version(self) -> int:
         """The envelope's version, as the strip says it."""
+        expect(self.strip).to_contain_text(re.compile(r"Envelope v\d"))
         found = re.search(r"Envelope v(\d+)", self.strip.inner_text())
         assert found, self.strip.inner_text()
         return int(found.group(1))
@@ -77,6 +96,7 @@ class Room:
 
     def now(self) -> datetime:
         """The virtual time that the badge shows."""
+        expect(self.head).to_contain_text(re.compile(r"\d\d:\d\d UTC"))
         said = self.head.inner_text()
         found = re.search(r"\d+ \w{3} \d{4} \d\d:\d\d(?= UTC)", said)
         assert found, said
@@ -93,12 +113,11 @@ class Room:
 
     def grid(self, alt: str) -> Locator:
         """The table of that description."""
-        return self.page.get_by_role("region", name=alt, exact=True).locator("canvas table").first
+        return self.page.get_by_role("region", name=alt, exact=True).locator("canvas table")
 
     def rows(self, alt: str) -> list[dict[str, str]]:
         """The rows in sight of a table, as column to text; none while the table is not there."""
-        grid = self.grid(alt)
-        return list(grid.evaluate(_READ)) if grid.count() else []
+        return list(self.grid(alt).evaluate_all(_READ))
 
     def row_with(self, alt: str, within_ms: float = SOON_MS, **wanted: str) -> tuple[int, dict[str, str]]:
         """The first row whose columns match all patterns (a blank in a column's name is _), and where it stands."""
@@ -112,13 +131,25 @@ class Room:
             self.page.wait_for_timeout(250)
         raise AssertionError(f"no row of {alt!r} has {patterns}: {rows}")
 
-    def choose(self, alt: str, at: int) -> None:
-        """Ticks the row at that place, as far as it is in sight."""
+    def choose(self, alt: str, shows: Locator, **wanted: str) -> dict[str, str]:
+        """Ticks the first row in sight whose columns match, until what that choice `shows` is in sight; the row."""
         canvas = self.page.get_by_role("region", name=alt, exact=True).locator("canvas").first
-        canvas.scroll_into_view_if_needed()
-        box = canvas.bounding_box()
-        assert box
-        self.page.mouse.click(box["x"] + 16, box["y"] + _ROW_PX * (at + 1.5))
+        for _ in range(4):
+            at, row = self.row_with(alt, **wanted)
+            # The table's own scroller lies over the canvas, hence by force.
+            canvas.click(position={"x": 16, "y": _ROW_PX * (at + 1.5)}, force=True)
+            try:
+                expect(shows).to_be_visible(timeout=SOON_MS / 2)
+            except AssertionError:
+                continue  # a tick that was lost in a redrawing
+            return row
+        raise AssertionError(f"choosing {row} of {alt!r} shows nothing")
+
+    def search(self, words: str) -> None:
+        """On the ledger's page: only entries that hold these words, so that newer ones push nothing out of sight."""
+        field = self.page.get_by_label("Search", exact=True)
+        field.fill(words)
+        field.press("Enter")
 
     # ------------------------------------------------------------------------------------------------------- dialogs
 
@@ -152,8 +183,13 @@ class Room:
 
     def press_demo(self, name: str, told: str) -> None:
         """Presses a demo control; `told` begins what the page then says was asked for."""
-        self.demo().get_by_role("button", name=name).click()
-        expect(self.page.get_by_text(re.compile(rf"{told} asked for\. Request \d+ is pending"))).to_be_visible()
+        demo = self.demo()
+        self.page.evaluate("window.hdMessages.clear()")
+        demo.get_by_role("button", name=name).click()
+        self.page.wait_for_function(
+            "told => [...window.hdMessages].some(one => new RegExp(told).test(one))",
+            arg=rf"{told} asked for\. Request \d+ is pending",
+        )
         self.page.keyboard.press("Escape")
         expect(self.page.locator("[data-testid=stPopoverBody]")).to_be_hidden()
 
@@ -176,7 +212,7 @@ class Room:
     def series(self, chart: Locator, name: str) -> list[float]:
         """The numbers of a line of a chart."""
         read = (
-            "(host, name) => { const found = host._fullData.find(one => one.name === name);"
+            "(host, name) => { const found = (host._fullData || []).find(one => one.name === name);"
             " return found ? [...found.y].filter(Number.isFinite) : []; }"
         )
         return list(chart.evaluate(read, name))

@@ -13,9 +13,10 @@ import streamlit as st
 from sqlalchemy import Engine
 from sqlmodel import Session, SQLModel
 
+import dashboard.session  # noqa: F401  (every table)
 from models.database import open_engine
 from models.fleet import ClockRow, ControllerLease, ControllerPulse, ReplicaRow
-from models.forecasts import ForecastRow, ForecastScore
+from models.forecasts import ForecastRow, ForecastScore, ForecastStanding
 from models.guardrails import GuardrailEvent, GuardrailRule
 from models.intents import Intent, OverrideRow
 from models.jobs import JobRow
@@ -598,6 +599,31 @@ def _records(start: datetime) -> list[Any]:
                         leads=leads,
                     )
                 )
+            rows.append(
+                ForecastStanding(
+                    service="images",
+                    tier=tier,
+                    step_s=step,
+                    at=NOW - timedelta(minutes=2),
+                    leader="profile",
+                    serving="seasonal_naive_24h" if (tier, step) == ("premium", 600) else "profile",
+                    pinball=0.41,
+                    live_pinball=0.45,
+                    live_naive_pinball=0.62,
+                    live_points=212,
+                    window_h=6.0,
+                    coverage=[
+                        {"ahead_s": 7200.0, "raw": [0.76, 0.86, 0.92], "issued": [0.8, 0.9, 0.95]},
+                        {"ahead_s": 86400.0, "raw": [None] * 3, "issued": [None] * 3},
+                    ],
+                    signals=["bookings"] if tier == "premium" else [],
+                    signals_dropped="",
+                    fitted_at=NOW - timedelta(hours=3),
+                    selected_at=NOW - timedelta(hours=9),
+                    history_s=6.2 * 86400,
+                    judgement="profile is demoted, seasonal_naive_24h serves" if tier == "premium" else "",
+                )
+            )
     return rows
 
 

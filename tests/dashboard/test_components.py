@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine
 from streamlit.testing.v1 import AppTest
 
-from dashboard.components import attention, bars, marks, overrides, strip
+from dashboard.components import accuracy, attention, bars, marks, overrides, strip
 from dashboard.components.cards import Mark, follow
 from dashboard.components.decision import target_held
 from dashboard.components.jobs import acts_for, standing_of
@@ -41,6 +41,14 @@ def test_past_the_end_a_bar_breaks_and_the_number_tells() -> None:
 @pytest.mark.parametrize(("value", "limit"), [(None, 200), (100, None), (100, 0)])
 def test_without_a_value_or_a_limit_a_bar_is_empty(value: float | None, limit: float | None) -> None:
     assert "No value" in bars.limit_bar(value, limit)
+
+
+def test_coverage_is_told_raw_and_issued_and_unknown_is_a_dash() -> None:
+    known = {"ahead_s": 7200.0, "raw": [0.76, 0.86, 0.92], "issued": [0.8, 0.9, 0.95]}
+    unknown = {"ahead_s": 86_400.0, "raw": [None] * 3, "issued": [None] * 3}
+    assert accuracy.covered([known, unknown], 7200.0) == "76→80, 86→90, 92→95%"
+    assert accuracy.covered([known, unknown], 86_400.0) == "—"
+    assert accuracy.covered([], 7200.0) == "—"
 
 
 def test_every_status_has_a_word_an_icon_and_a_colour() -> None:

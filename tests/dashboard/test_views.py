@@ -17,7 +17,7 @@ VIEWS = ["fleet", "envelope", "forecast", "scaling", "guardrails", "ledger"]
 
 
 def opened(view: str, **query: str) -> AppTest:
-    test = AppTest.from_file(str(APP), default_timeout=60)
+    test = AppTest.from_file(str(APP), default_timeout=600)
     for name, value in query.items():
         test.query_params[name] = value
     test.run()
@@ -42,7 +42,7 @@ def test_a_view_with_data(view: str, database: Callable[..., Engine]) -> None:
     expected = {
         "fleet": ("Waiting time per tier", "Needs attention", "Premium wait"),
         "envelope": ("Targets", "Changes, v2 → v3"),
-        "forecast": ("All tiers, next day", "Under forecast p90"),
+        "forecast": ("All tiers, next day", "Under forecast p90", "Profile is demoted", "In the backtest"),
         "scaling": ("Pin images at 22", "Launch at 14:00"),
         "guardrails": ("no progress v1", "Job j-0003 was killed"),
         "ledger": ("Settlements", "Entries"),
@@ -113,7 +113,7 @@ def test_a_job_that_ended_burns_nothing_and_leads_nowhere(database: Callable[...
 
 def test_fleet_has_an_address_by_name(database: Callable[..., Engine]) -> None:
     database(filled=True, wall=datetime.now(UTC) + timedelta(days=1))
-    test = AppTest.from_file(str(APP), default_timeout=60)
+    test = AppTest.from_file(str(APP), default_timeout=600)
     test._page_hash = calc_hash("fleet")  # what the browser asks for at /fleet
     text = html(test.run())
     assert not test.exception
@@ -153,6 +153,18 @@ def test_a_demo_control_writes_an_intent(database: Callable[..., Engine]) -> Non
         newest = session.exec(select(Intent).order_by(Intent.id.desc())).first()  # type: ignore[union-attr]
         assert newest is not None and (newest.kind, newest.author) == ("demo_runaway", "tester")
     assert any("Runaway asked for" in toast.value for toast in test.toast)
+
+
+def test_a_demo_control_takes_what_was_set_in_the_same_moment(database: Callable[..., Engine]) -> None:
+    engine = database(filled=True, wall=datetime.now(UTC) + timedelta(days=1))
+    test = opened("fleet")
+    # Both reach the page in one run: no run in between has drawn the new number.
+    test.number_input(key="demo-factor").set_value(9.0)
+    test.button(key="demo-surge").click().run()
+    assert not test.exception
+    with Session(engine) as session:
+        newest = session.exec(select(Intent).order_by(Intent.id.desc())).first()  # type: ignore[union-attr]
+        assert newest is not None and newest.payload == {"factor": 9.0, "minutes": 20}
 
 
 def test_the_range_is_kept_in_the_address(database: Callable[..., Engine]) -> None:

@@ -37,6 +37,14 @@ def pinball(forecast: FloatArray, actual: FloatArray, quantile: float) -> FloatA
     return np.maximum(quantile * error, (quantile - 1.0) * error)
 
 
+def mean_pinball(forecasts: FloatArray, actual: FloatArray, quantiles: tuple[float, ...] = QUANTILES) -> FloatArray:
+    """Loss of each origin and step, mean over the quantiles, shape (origins, steps); NaN where either is unknown."""
+    levels = np.asarray(quantiles)[None, :, None]
+    error = actual[:, None, :] - forecasts
+    loss: FloatArray = np.maximum(levels * error, (levels - 1.0) * error).mean(axis=1)
+    return loss
+
+
 def targets_of(series: Series, origins: IntArray, steps: int) -> FloatArray:
     """What came after each origin, shape (origins, steps); NaN where it is a gap or not there yet."""
     index = origins[:, None] + np.arange(steps)[None, :]

@@ -5,7 +5,7 @@ process pool or to store. Models are imported when asked for, so that a process 
 no statsmodels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Final, Protocol
@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from controller.core.forecast.signals import Signal, SignalUse
 from controller.core.series import DAY_S
 from controller.core.types import FloatArray, Series
 
@@ -20,8 +21,9 @@ IntArray = npt.NDArray[np.int64]
 
 MINUTE_GRID: Final = (60.0, 60)
 TEN_MINUTE_GRID: Final = (600.0, 144)
-GRIDS: Final = (MINUTE_GRID, TEN_MINUTE_GRID)
-"""(step_s, steps) of the two grids: an hour ahead by the minute, a day ahead by ten minutes."""
+HOUR_GRID: Final = (3600.0, 24)
+GRIDS: Final = (MINUTE_GRID, TEN_MINUTE_GRID, HOUR_GRID)
+"""(step_s, steps) of the grids. Fast: an hour ahead by the minute. Slow: a day ahead by ten minutes and by hours."""
 
 
 class CannotFit(Exception):
@@ -41,6 +43,10 @@ class Fitted:
     arrays: Mapping[str, FloatArray] = field(default_factory=dict)
     numbers: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
+    members: tuple["Fitted", ...] = ()
+    """The models that a combination joins; `numbers` has their weights."""
+    uses: tuple[SignalUse, ...] = ()
+    """Signals whose columns follow the model's own features, in this order."""
 
 
 class Model(Protocol):
@@ -51,11 +57,13 @@ class Model(Protocol):
     expensive: bool
     """Refit once a day rather than with the cheap ones."""
 
-    def fit(self, history: Series, steps: int) -> Fitted:
+    def fit(self, history: Series, steps: int, signals: Sequence[Signal] = ()) -> Fitted:
         """Parameters from history alone (gaps are NaN). Raises CannotFit with the reason."""
         ...
 
-    def predict(self, fitted: Fitted, recent: Series, made_s: float, steps: int) -> FloatArray:
+    def predict(
+        self, fitted: Fitted, recent: Series, made_s: float, steps: int, signals: Sequence[Signal] = ()
+    ) -> FloatArray:
         """Quantiles of the steps after made_s, shape (len(QUANTILES), steps): not crossing, not negative.
 
         `recent` ends at made_s or before; steps missing until made_s count as gaps. Raises CannotFit when it doesn't
@@ -63,7 +71,9 @@ class Model(Protocol):
         """
         ...
 
-    def predict_many(self, fitted: Fitted, history: Series, origins: IntArray, steps: int) -> FloatArray:
+    def predict_many(
+        self, fitted: Fitted, history: Series, origins: IntArray, steps: int, signals: Sequence[Signal] = ()
+    ) -> FloatArray:
         """The same at many origins at once, shape (len(origins), len(QUANTILES), steps). Origin i knows the first i
         values of history and nothing after."""
         ...
@@ -74,8 +84,15 @@ _WHERE: Final[Mapping[str, tuple[str, str]]] = {
     "seasonal_naive_24h": ("seasonal", "SEASONAL_NAIVE_24H"),
     "seasonal_naive_168h": ("seasonal", "SEASONAL_NAIVE_168H"),
     "profile": ("seasonal", "PROFILE"),
-    "autoreg_fourier": ("statistical", "AUTOREG_FOURIER"),
-    "ets": ("statistical", "ETS"),
+    "weekly_profile": ("seasonal", "WEEKLY_PROFILE"),
+    "self_exciting": ("bursts", "SELF_EXCITING"),
+    "autoreg_fourier": ("autoreg", "AUTOREG_FOURIER"),
+    "ets": ("ets", "ETS"),
+    "arima_fourier": ("arima", "ARIMA_FOURIER"),
+    "stl_ets": ("decomposition", "STL_ETS"),
+    "components": ("components", "COMPONENTS"),
+    "lstm": ("lstm", "LSTM"),
+    "combination": ("combine", "COMBINATION"),
 }
 
 
@@ -86,9 +103,31 @@ def model_named(name: str) -> Model:
     return model
 
 
+_ONLY_ON: Final[Mapping[str, tuple[float, ...]]] = {
+    "self_exciting": (60.0, 600.0),
+    "ets": (600.0, 3600.0),
+    "arima_fourier": (600.0, 3600.0),
+    "stl_ets": (600.0, 3600.0),
+    "components": (600.0, 3600.0),
+}
+"""Bursts are over within an hour; and the recursive models with a season of 1,440 one-minute states cost more than the
+next hour's minutes can tell."""
+
+
+GIVEN: Final = ("lstm", "combination")
+"""Models that aren't fitted on one series alone: one learns from many, the other is made of fitted models."""
+
+
 def names_for(step_s: float) -> tuple[str, ...]:
-    """The models that compete on a grid. A season of 1,440 one-minute states is no work for exponential smoothing."""
-    return tuple(name for name in _WHERE if not (name == "ets" and step_s < 600))
+    """The models that compete on a grid without being given."""
+    return tuple(name for name in _WHERE if name not in GIVEN and step_s in _ONLY_ON.get(name, (step_s,)))
+
+
+def reach_s(fitted: Fitted) -> float:
+    """How much of the past the fitted model looks at, in seconds."""
+    if fitted.members:
+        return max(reach_s(member) for member in fitted.members)
+    return float(getattr(model_named(fitted.model), "reach_s", DAY_S))
 
 
 def ordered(quantiles: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from controller.core.cleaning import cleaned
 from controller.core.forecast.base import Fitted, IntArray
 from controller.core.forecast.paths import PathModel, mean_before, running_sum
 from controller.core.series import HOUR_S
@@ -35,7 +36,8 @@ def persistence(recent: Series, steps: int) -> tuple[FloatArray, str]:
     The median is the level of the last ten known minutes; higher quantiles are at least that high among what is known.
     Shape (quantiles, steps); NaN, unknown, when nothing is known.
     """
-    known = recent.values[np.isfinite(recent.values)]
+    believed = cleaned(recent).values
+    known = believed[np.isfinite(believed)]
     if not len(known):
         return np.full((len(QUANTILES), steps), np.nan), "nothing was measured: the load is unknown"
     level = float(known[-max(1, round(LEVEL_S / recent.step_s)) :].mean())

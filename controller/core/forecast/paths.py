@@ -1,23 +1,31 @@
 """The common half of every model: features at past origins, a regression to quantiles, and prediction from it."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
+from controller.core.cleaning import bounded, ceiling_of, cleaned
 from controller.core.forecast.base import CannotFit, Fitted, IntArray, ordered
+from controller.core.forecast.regressors import columns, day_levels, require, use_of
+from controller.core.forecast.signals import Signal, SignalUse
 from controller.core.forecast.spread import (
     FEWEST_ORIGINS,
+    around_knots,
     between_knots,
+    gathered,
     knots,
     quantiles_of,
     recency,
     regress_quantiles,
 )
-from controller.core.series import DAY_S, filled, until
+from controller.core.series import DAY_S, filled, sanitise, until
 from controller.core.types import QUANTILES, FloatArray, Series
 
 ORIGINS: Final = 1200
-HALF_LIFE_S: Final = 5 * DAY_S
+HALF_LIFE_S: Final = 7 * DAY_S
+CEILING: Final = "ceiling"
+"""In a fit's numbers: the most that a measured value is taken for (see cleaning.py)."""
 
 Parameters = tuple[dict[str, FloatArray], dict[str, float]]
 
@@ -33,6 +41,7 @@ class PathModel:
     description: str = ""
     expensive: bool = False
     reach_s: float = DAY_S
+    least_s: float | None = None  # so much of the past will do, too; None: nothing less than `reach_s`
     warm_up_s: float = DAY_S
     point_feature: int | None = None
 
@@ -48,8 +57,8 @@ class PathModel:
         """Shape (origins, ahead, features). Origin i knows series.values[:i]; `ahead` 0 is the step i itself."""
         raise NotImplementedError
 
-    def fit(self, history: Series, steps: int) -> Fitted:
-        known = usable(history)
+    def fit(self, history: Series, steps: int, signals: Sequence[Signal] = ()) -> Fitted:
+        known = usable(cleaned(history))
         if known.end_s - known.start_s < self.warm_up_s + steps * known.step_s:
             hours = (known.end_s - known.start_s) / 3600.0
             raise CannotFit(f"{hours:.1f} h of history, {self.name} needs {self.needs_h(known.step_s, steps):.1f} h")
@@ -63,37 +72,91 @@ class PathModel:
         first = round(self.warm_up_s / known.step_s)
         origins = np.unique(np.linspace(first, count - 1, ORIGINS).astype(np.int64))
         at = knots(steps)
-        features = np.swapaxes(self.features(bare, whole, origins, at), 0, 1)
-        index = origins[None, :] + at[:, None]
-        targets = np.where(index < count, known.values[np.minimum(index, count - 1)], np.nan)
+        groups = around_knots(at, steps, len(origins))
+        ahead = np.unique(np.concatenate(groups))
+        uses = tuple(use_of(signal, known, steps) for signal in signals)
+        index = origins[:, None] + ahead[None, :]
+        features, targets, weights = gathered(
+            self._all_features(bare, whole, origins, ahead, uses, signals),
+            np.where(index < count, known.values[np.minimum(index, count - 1)], np.nan),
+            recency((count - origins.astype(np.float64)) * known.step_s, HALF_LIFE_S),
+            [np.searchsorted(ahead, group) for group in groups],
+        )
         enough = int(np.isfinite(targets).sum(axis=1).min())
         if enough < FEWEST_ORIGINS:
             raise CannotFit(f"{enough} past origins to learn from, {FEWEST_ORIGINS} are needed")
-        weights = np.tile(recency((count - origins.astype(np.float64)) * known.step_s, HALF_LIFE_S), (len(at), 1))
-        coefficients = regress_quantiles(features, targets, weights)
+        for i, use in enumerate(uses):
+            column = features[:, :, i - len(uses)]
+            enough = int((np.isfinite(targets) & np.isfinite(column)).sum(axis=1).min())
+            if enough < FEWEST_ORIGINS:
+                raise CannotFit(f"signal {use.name} was known at {enough} past origins, {FEWEST_ORIGINS} are needed")
+        try:
+            coefficients = regress_quantiles(features, targets, weights)
+        except np.linalg.LinAlgError as error:
+            raise CannotFit(f"{len(origins)} past origins are too much alike to learn a spread from") from error
         if self.point_feature is not None:
-            coefficients[:, QUANTILES.index(0.5), :] = 0.0
-            coefficients[:, QUANTILES.index(0.5), self.point_feature] = 1.0
+            median = QUANTILES.index(0.5)
+            coefficients[:, median, :] = 0.0
+            coefficients[:, median, self.point_feature] = 1.0
+            if uses:  # the rule stands; signals may only move it
+                moved = np.concatenate([features[:, :, :1], features[:, :, -len(uses) :]], axis=2)
+                rest = targets - features[:, :, self.point_feature]
+                coefficients[:, median, -len(uses) :] = regress_quantiles(moved, rest, weights, (0.5,))[:, 0, 1:]
         spread = between_knots(coefficients, at, steps)
         note = "" if known.start_s == history.start_s else "quiet launch days at the start left out"
         arrays, numbers = self.kept(arrays, numbers, known.step_s)
-        return Fitted(self.name, known.step_s, steps, known.end_s, spread, arrays, numbers, note)
+        ceiling = ceiling_of(known.values)
+        if np.isfinite(ceiling):
+            numbers = {**numbers, CEILING: ceiling}
+        return Fitted(self.name, known.step_s, steps, known.end_s, spread, arrays, numbers, note, uses=uses)
 
     def needs_h(self, step_s: float, steps: int) -> float:
         return (self.warm_up_s + steps * step_s) / 3600.0
 
-    def predict(self, fitted: Fitted, recent: Series, made_s: float, steps: int) -> FloatArray:
-        known = until(recent, made_s)
-        if known.end_s - known.start_s < self.reach_s - known.step_s:
-            raise CannotFit(f"{self.name} looks {self.reach_s / 3600:.0f} h back and only less is at hand")
+    def predict(
+        self, fitted: Fitted, recent: Series, made_s: float, steps: int, signals: Sequence[Signal] = ()
+    ) -> FloatArray:
+        known = until(_believed(fitted, recent), made_s)
+        least_s = self.reach_s if self.least_s is None else self.least_s
+        if known.end_s - known.start_s < least_s - known.step_s:
+            raise CannotFit(f"{self.name} looks {least_s / 3600:.0f} h back and only less is at hand")
+        require(fitted.uses, signals, known, steps)
+        if not np.isfinite(known.values).any():
+            raise CannotFit(f"{self.name}: nothing was measured in the last {len(known.values)} steps")
         whole = filled(known)
         origins = np.array([len(whole.values)], dtype=np.int64)
-        features = self.features(fitted, whole, origins, np.arange(steps, dtype=np.int64))
+        ahead = np.arange(steps, dtype=np.int64)
+        features = self._all_features(fitted, whole, origins, ahead, fitted.uses, signals)
         return ordered(quantiles_of(fitted.spread, features)[0])
 
-    def predict_many(self, fitted: Fitted, history: Series, origins: IntArray, steps: int) -> FloatArray:
-        features = self.features(fitted, filled(history), origins, np.arange(steps, dtype=np.int64))
+    def predict_many(
+        self, fitted: Fitted, history: Series, origins: IntArray, steps: int, signals: Sequence[Signal] = ()
+    ) -> FloatArray:
+        ahead = np.arange(steps, dtype=np.int64)
+        features = self._all_features(fitted, filled(_believed(fitted, history)), origins, ahead, fitted.uses, signals)
         return ordered(quantiles_of(fitted.spread, features))
+
+    def _all_features(
+        self,
+        fitted: Fitted,
+        whole: Series,
+        origins: IntArray,
+        ahead: IntArray,
+        uses: tuple[SignalUse, ...],
+        signals: Sequence[Signal],
+    ) -> FloatArray:
+        """The model's own features, and after them a column for each signal in use."""
+        own = self.features(fitted, whole, origins, ahead)
+        if not uses:
+            return own
+        levels = day_levels(whole.values, origins, whole.step_s)
+        return np.concatenate([own, columns(uses, signals, whole, levels, origins, ahead)], axis=2)
+
+
+def _believed(fitted: Fitted, series: Series) -> Series:
+    """The series without negative and infinite values, and no higher than the fit's history makes believable: one
+    absurd sample must not make the next forecasts absurd."""
+    return bounded(sanitise(series), fitted.numbers.get(CEILING, float("inf")))
 
 
 def usable(history: Series, share: float = 0.1) -> Series:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from controller.core.types import Observation, Plan
+from controller.core.types import Observation, Plan, Surge
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,8 @@ class Memory:
     """What a policy carries from tick to tick: its recommendations (time, replicas or capacity), newest last.
 
     Empty after a restart: a policy then holds what it finds until its window has filled again. `reserves`: burst
-    reserves per tier (reference GPUs), computed from history at `reserves_s`.
+    reserves per tier (reference GPUs), computed from history at `reserves_s`. `surges`: those that were prepared for,
+    until they end.
     """
 
     recommendations: tuple[tuple[float, float], ...] = ()
@@ -20,6 +21,7 @@ class Memory:
     bases: tuple[tuple[float, float], ...] = ()
     reserves: tuple[float, ...] = ()
     reserves_s: float | None = None
+    surges: tuple[Surge, ...] = ()
 
     def recommend(self, now_s: float, value: float, keep_s: float) -> "Memory":
         kept = tuple(entry for entry in self.recommendations if entry[0] > now_s - keep_s)

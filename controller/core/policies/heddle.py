@@ -1,8 +1,8 @@
 """Heddle's policy: staff the forecast's quantiles for each tier's target, on the cheapest mix, below the cap.
 
-Observation → need (capacity) → stabilized → mix of offers → limits → actions. What beats what: missing telemetry,
-fleet-wide pause, freeze, spend cap, override, floor and ceiling, plan. Each stage leaves its reason; the one that
-decided is the plan's `bound`.
+Observation → need (capacity) → stabilized → surges ahead → mix of offers → limits → actions. What beats what: missing
+telemetry, fleet-wide pause, freeze, spend cap, override, floor and ceiling, plan. Each stage leaves its reason; the one
+that decided is the plan's `bound`.
 """
 
 import math
@@ -16,6 +16,7 @@ from controller.core.mix import Mix, greedy_mix, resize, within_burn
 from controller.core.plan import COMING, Actions, hold, release_order, speeds, staying
 from controller.core.policies.base import Memory
 from controller.core.stabilize import may_release, stabilize
+from controller.core.surges import Prepared, foreseen, missed, prepare
 from controller.core.types import Observation, Override, Plan, Reason, Replica
 from models.enums import Limit, Mode, OverrideKind, ReplicaState
 
@@ -39,21 +40,29 @@ class Heddle:
         lead_s = seen.boot_s + seen.load_model_s
         if memory.reserves_s is None or seen.now_s - memory.reserves_s >= RESERVES_EVERY_S:
             memory = replace(memory, reserves=burst_reserves(seen), reserves_s=seen.now_s)
-        wanted = need(seen, 2 * lead_s, memory.reserves)
+        wanted = need(seen, 2 * lead_s, memory.reserves, foreseen(seen, memory.surges, 2 * lead_s))
         speed = speeds(seen)
         here = staying(seen)
         current = sum(speed[replica.offer_id] for replica in here)
         steady, memory = stabilize(wanted.total, current, memory, seen.now_s, 2 * lead_s)
         memory = memory.need_base(seen.now_s, wanted.base, BASE_WINDOW_S)
+        # A surge is known ahead, with its end: its need joins after the window that holds on to what bursts needed.
+        ahead, surges = prepare(seen, memory.surges, 2 * lead_s, wanted.total)
+        memory = replace(memory, surges=surges)
+        wanted, capacity = _with_surge(wanted, ahead), max(steady.capacity, ahead.capacity)
         reasons = (*wanted.reasons, steady.reason)
         required = math.ceil(wanted.total)
         stop, paused = _stale(seen), _paused(seen)
         if paused is not None:
-            return hold(seen, plan_id, self.name, stop or paused, required, (*reasons, paused)), memory
+            return hold(seen, plan_id, self.name, stop or paused, required, (*reasons, paused), surges), memory
         held = Counter(replica.offer_id for replica in here)
-        mix = greedy_mix(seen.offers, steady.capacity, memory.base(), held, seen.now_s)
+        mix = greedy_mix(seen.offers, capacity, memory.base(), held, seen.now_s)
         reasons = (*reasons, mix.reason)
         bound = wanted.reason if steady.reason.limit is Limit.NONE else steady.reason
+        gone = missed(surges, seen.now_s, lead_s) if current > mix.capacity else None
+        surge = ahead.reason if capacity > steady.capacity else gone
+        if surge is not None:
+            bound, reasons = surge, (*reasons, surge)
         mix, counted = _count_limits(seen, mix, held)
         mix, capped = _cap(seen, mix)
         for reason in (counted, capped):
@@ -80,15 +89,16 @@ class Heddle:
             made_s=seen.now_s,
             policy=self.name,
             required=required,
-            stabilized=math.ceil(steady.capacity - 1e-9),
+            stabilized=math.ceil(capacity - 1e-9),
             desired=len(mix.offers),
             desired_by_offer=dict(mix.counts),
             actions=taken,
             bound=bound,
             reasons=reasons,
             shed=shed,
-            options=_options(seen, steady.capacity, memory.base(), held, mix) if actions.taken else (),
-            numbers=_numbers(seen, wanted, steady.capacity, mix, current),
+            options=_options(seen, capacity, memory.base(), held, mix) if actions.taken else (),
+            numbers=_numbers(seen, wanted, capacity, mix, current, ahead),
+            surges=surges,
         )
         return plan, memory
 
@@ -248,8 +258,20 @@ def _options(
     return tuple(options)
 
 
-def _numbers(seen: Observation, wanted: Need, capacity: float, mix: Mix, current: float) -> Mapping[str, float | None]:
+def _with_surge(wanted: Need, ahead: Prepared) -> Need:
+    """What is needed, by the minutes or by a surge ahead, whichever is more."""
+    if ahead.reason is None or ahead.capacity <= wanted.total:
+        return wanted
+    urgent = max(wanted.urgent, ahead.capacity)
+    return replace(wanted, total=ahead.capacity, urgent=urgent, reason=ahead.reason)
+
+
+def _numbers(
+    seen: Observation, wanted: Need, capacity: float, mix: Mix, current: float, ahead: Prepared
+) -> Mapping[str, float | None]:
+    surge = {} if ahead.reason is None else {"surge_gpus": ahead.capacity}
     return {
+        **surge,
         "required_gpus": wanted.total,
         "first_tier_gpus": wanted.first,
         "stabilized_gpus": capacity,

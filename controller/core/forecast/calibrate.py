@@ -1,0 +1,205 @@
+"""Adaptive conformal calibration: quantiles corrected, per horizon, by how often the truth stayed below them.
+
+A quantile of 0.9 should be exceeded one time in ten. Where the truth exceeds it more often it is moved up, where less
+often down, each time by a step in proportion to the miss: quantile tracking, the P part of Angelopoulos, Candès &
+Tibshirani (2023), "Conformal PID control for time series prediction", after Gibbs & Candès (2021). Coverage then tends
+to the nominal one whatever the demand does, growth and changes of level included; it is measured and shown, not
+promised. Corrections count in units of the forecast's own spread, so that they fit a busy hour and a quiet one.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from controller.core.forecast.base import IntArray, ordered
+from controller.core.types import QUANTILES, FloatArray
+
+BUCKETS_S: Final = (1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 57600.0)
+"""Ends of the horizons that are corrected apart; the last reaches to the end of the grid. On the minute grid, which
+ends after an hour, they are finer: see `bucket_ends`."""
+MINUTE_BUCKETS_S: Final = (300.0, 900.0, 1800.0)
+GAIN: Final = 0.01
+"""Spreads by which one whole origin moves a quantile that it missed for sure."""
+LEVEL_SHARE: Final = 0.05
+"""A spread is never taken as less than this share of the 0.9 quantile: a band of no width could not be moved."""
+REMEMBERED: Final = 96.0
+"""Origins over which the shown coverage forgets (a half-life, in whole origins)."""
+LARGEST: Final = 20.0
+FIRST_CORRECTED: Final = 1
+"""The median is left alone: it is what the models are compared by, and it has no side to be safe on."""
+
+_ARRAYS: Final = ("shift", "covered", "raw_covered", "weight")
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Corrections of one series on one grid, and the coverage that they are made from.
+
+    `shift`, `covered` and `raw_covered` have shape (buckets, quantiles), `weight` (buckets,): how many origins the
+    coverage stands on. `ends`: the step after each bucket's last.
+    """
+
+    step_s: float
+    steps: int
+    ends: tuple[int, ...]
+    shift: FloatArray
+    covered: FloatArray
+    raw_covered: FloatArray
+    weight: FloatArray
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers and lists."""
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {"step_s": self.step_s, "steps": self.steps, **arrays}
+
+    @staticmethod
+    def from_json(stored: Mapping[str, Any]) -> "Calibration":
+        """ValueError, KeyError or TypeError when it isn't what `to_json` gave."""
+        bare = fresh(float(stored["step_s"]), int(stored["steps"]))
+        read = {name: np.asarray(stored[name], dtype=np.float64) for name in _ARRAYS}
+        if any(read[name].shape != np.shape(getattr(bare, name)) for name in _ARRAYS):
+            raise ValueError("the stored calibration is of another shape")
+        if not all(np.isfinite(part).all() for part in read.values()):
+            raise ValueError("the stored calibration holds what is no number")
+        return Calibration(
+            bare.step_s, bare.steps, bare.ends, read["shift"], read["covered"], read["raw_covered"], read["weight"]
+        )
+
+
+def bucket_ends(step_s: float, steps: int) -> tuple[int, ...]:
+    """The step after the last of each bucket; the last is `steps`."""
+    edges: Sequence[float] = MINUTE_BUCKETS_S if step_s * steps <= BUCKETS_S[1] else BUCKETS_S
+    ends = sorted({round(edge / step_s) for edge in edges if step_s <= edge < step_s * steps})
+    return (*ends, steps)
+
+
+def fresh(step_s: float, steps: int) -> Calibration:
+    """No correction, nothing measured."""
+    ends = bucket_ends(step_s, steps)
+    nothing = np.zeros((len(ends), len(QUANTILES)))
+    return Calibration(step_s, steps, ends, nothing, nothing.copy(), nothing.copy(), np.zeros(len(ends)))
+
+
+def calibrated(calibration: Calibration, values: FloatArray) -> FloatArray:
+    """The forecast (..., quantiles, steps) corrected, not crossing and not negative. NaN stays NaN.
+
+    ValueError for a forecast of more steps than the calibration knows.
+    """
+    steps = values.shape[-1]
+    if steps > calibration.steps:
+        raise ValueError(f"{steps} steps, the calibration is of {calibration.steps}")
+    shift = calibration.shift[_bucket(calibration, np.arange(steps))].T
+    return ordered(values + shift * _scale(values))
+
+
+def observe(calibration: Calibration, step: int, raw: FloatArray, actual: float) -> Calibration:
+    """Take in what came at one step of one origin; `raw` (quantiles,) is the forecast before correction."""
+    return observe_many(calibration, np.array([step]), raw[None, :], np.array([actual]))
+
+
+def observe_many(calibration: Calibration, steps: IntArray, raw: FloatArray, actual: FloatArray) -> Calibration:
+    """Take in n outcomes at once, judged by the correction as it is before them.
+
+    steps (n,), raw (n, quantiles): the forecasts before correction, actual (n,). What isn't known (NaN) counts for
+    nothing. Each (origin, step) must come once.
+    """
+    known = np.isfinite(actual) & np.isfinite(raw).all(axis=1)
+    if not known.any():
+        return calibration
+    bucket, raw, actual = _bucket(calibration, steps[known]), raw[known], actual[known]
+    width = np.diff((0, *calibration.ends)).astype(np.float64)
+    quantiles = np.asarray(QUANTILES)
+    corrected = np.sort(np.maximum(raw + calibration.shift[bucket] * _scale(raw.T).T, 0.0), axis=1)
+    hit = (actual[:, None] <= corrected + 1e-9).astype(np.float64)
+    raw_hit = (actual[:, None] <= raw + 1e-9).astype(np.float64)
+    shift, covered = calibration.shift.copy(), calibration.covered.copy()
+    raw_covered, weight = calibration.raw_covered.copy(), calibration.weight.copy()
+    for b in np.unique(bucket):
+        mine = bucket == b
+        share = float(mine.sum()) / float(width[b])  # whole origins that this is the outcome of
+        move = GAIN * share * (quantiles - hit[mine].mean(axis=0))
+        shift[b, FIRST_CORRECTED:] += move[FIRST_CORRECTED:]
+        keep = 0.5 ** (share / REMEMBERED)
+        total = weight[b] * keep + share
+        covered[b] = (covered[b] * weight[b] * keep + share * hit[mine].mean(axis=0)) / total
+        raw_covered[b] = (raw_covered[b] * weight[b] * keep + share * raw_hit[mine].mean(axis=0)) / total
+        weight[b] = total
+    return replace(
+        calibration,
+        shift=np.clip(shift, -LARGEST, LARGEST),
+        covered=covered,
+        raw_covered=raw_covered,
+        weight=weight,
+    )
+
+
+def rehearsed(
+    calibration: Calibration, origins: IntArray, values: FloatArray, actual: FloatArray
+) -> tuple[Calibration, FloatArray]:
+    """The calibration after past forecasts in order, and those forecasts as they would have been corrected.
+
+    origins (n,) increasing indices of the steps they begin at; values (n, quantiles, steps); actual (n, steps), NaN
+    where not known. Each forecast is corrected by what was known at its origin: a step j of origin i is known at
+    i + j + 1.
+    """
+    count, _, steps = values.shape
+    out = np.empty_like(values)
+    fed = np.zeros(count, dtype=np.int64)
+    live = 0
+    for i in range(count):
+        calibration, live = _feed(calibration, int(origins[i]), origins, values, actual, fed, live, i)
+        out[i] = calibrated(calibration, values[i])
+    calibration, _ = _feed(
+        calibration, int(origins[-1]) + steps if count else 0, origins, values, actual, fed, live, count
+    )
+    return calibration, out
+
+
+def _feed(
+    calibration: Calibration,
+    now: int,
+    origins: IntArray,
+    values: FloatArray,
+    actual: FloatArray,
+    fed: IntArray,
+    live: int,
+    upto: int,
+) -> tuple[Calibration, int]:
+    """Take in every step of the forecasts before `upto` that is over at the step `now` and was not taken in yet."""
+    at: list[int] = []
+    rows: list[FloatArray] = []
+    truths: list[float] = []
+    for k in range(live, upto):
+        over = min(now - int(origins[k]), values.shape[2])
+        for j in range(int(fed[k]), over):
+            at.append(j)
+            rows.append(values[k, :, j])
+            truths.append(float(actual[k, j]))
+        fed[k] = max(int(fed[k]), over)
+    while live < upto and fed[live] == values.shape[2]:
+        live += 1
+    if not at:
+        return calibration, live
+    return observe_many(calibration, np.array(at), np.stack(rows), np.array(truths)), live
+
+
+def coverage(calibration: Calibration, *, raw: bool = False) -> FloatArray:
+    """Share of outcomes at or below each quantile lately, (buckets, quantiles); NaN where nothing was measured."""
+    known = calibration.raw_covered if raw else calibration.covered
+    return np.where(calibration.weight[:, None] > 0, known, np.nan)
+
+
+def _bucket(calibration: Calibration, steps: IntArray) -> IntArray:
+    """Which bucket each step is in."""
+    found: IntArray = np.searchsorted(np.asarray(calibration.ends), steps, side="right").astype(np.int64)
+    return found
+
+
+def _scale(values: FloatArray) -> FloatArray:
+    """The unit of correction of each step, (..., 1, steps): the spread from the median to the 0.9 quantile."""
+    high = values[..., QUANTILES.index(0.9), :]
+    spread = high - values[..., QUANTILES.index(0.5), :]
+    unit: FloatArray = np.maximum(spread, LEVEL_SHARE * high)[..., None, :]
+    return unit
