@@ -21,7 +21,7 @@ endif
 
 PIP := $(PY) -m pip --disable-pip-version-check --require-virtualenv
 
-.PHONY: help setup run test lstm test-lstm lint bench screenshots clean
+.PHONY: help setup run test lstm test-lstm lint bench bench-forecast screenshots clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ lint: $(DEV_READY) ## Check style, types and who imports whom
 
 bench: $(DEV_READY) ## Measure; rewrites docs/benchmarks.md
 	@$(PY) -m benchmarks
+
+bench-forecast: $(DEV_READY) ## Measure the forecasts alone
+	@for part in forecasting forecast_signals forecast_scale; do $(PY) -m benchmarks.$$part || exit 1; done
 
 screenshots: $(DEV_READY) ## Rewrite docs/screenshots from the running product (needs Chromium)
 	@$(PY) -m tests.browser.screenshots

@@ -21,12 +21,14 @@ import numpy as np
 from benchmarks import report
 from benchmarks.forecast_baselines import BASELINES, banded, points
 from controller.core.forecast.backtest import evaluate, pinball, targets_of
-from controller.core.forecast.base import CannotFit, IntArray, model_named, names_for
+from controller.core.forecast.base import CannotFit, IntArray, Model, model_named, names_for
 from controller.core.forecast.calibrate import Calibration, fresh, rehearsed
+from controller.core.forecast.lstm import Lstm
 from controller.core.forecast.select import Selection, refit, select
 from controller.core.forecast.signals import regular
 from controller.core.series import DAY_S, HOUR_S, MINUTE_S, clip, resample
 from controller.core.types import QUANTILES, FloatArray, Series
+from controller.lstm_training import available, honest_until_s, train
 from controller.sources.base import InputError
 from controller.sources.signals import read_signal
 from controller.sources.times import flag_time
@@ -40,6 +42,7 @@ TAXI_FROM: Final = "2015-01-04T00:00:00Z"
 LONGEST_HISTORY_S: Final = 28 * DAY_S
 ORIGIN_EVERY_S: Final = 3600.0
 HORIZONS_S: Final = (2 * HOUR_S, DAY_S)
+TRAINING_S: Final = 60.0
 BOOTSTRAPS: Final = 2000
 BLOCK: Final = 12
 """Origins in a block of the bootstrap: neighbouring origins see nearly the same hours and fail together."""
@@ -96,13 +99,14 @@ def evaluated(
     scale = float(np.nanmean(np.abs(past[day:] - past[:-day]))) if first > day else float("nan")
     run = Run(name, step_s, origins, targets_of(series, origins, steps), scale)
     names = tuple(models or names_for(step_s))
-    for model in names:
+    trained = _trained(series, origins, steps, day) if models is None and available() else {}
+    for model in (*names, *(["lstm"] if trained else [])):
         began = monotonic()
-        run.forecasts[model] = _alone(model, series, origins, steps, day)
+        run.forecasts[model] = _alone(model, series, origins, steps, day, trained)
         run.seconds[model] = monotonic() - began
         progress(f"{name}: {model} in {run.seconds[model]:.0f} s")
     began = monotonic()
-    run.forecasts[RAW], run.forecasts[SELECTED] = _selected(run, series, steps, day, names)
+    run.forecasts[RAW], run.forecasts[SELECTED] = _selected(run, series, steps, day, names, trained)
     run.seconds[SELECTED] = monotonic() - began
     progress(f"{name}: {SELECTED} in {run.seconds[SELECTED]:.0f} s")
     for baseline in BASELINES:
@@ -131,12 +135,29 @@ def _known(series: Series, part: IntArray) -> tuple[Series, IntArray]:
     return known, part - start
 
 
-def _alone(model: str, series: Series, origins: IntArray, steps: int, day: int) -> FloatArray:
+def _trained(series: Series, origins: IntArray, steps: int, day: int) -> dict[int, Model]:
+    """The LSTM of each day, by the day's first origin: trained on what lies before what selection holds out."""
+    found: dict[int, Model] = {}
+    for part in _days(origins, day):
+        history = _before(series, int(part[0]))
+        try:
+            weights = train([history], steps, honest_until_s([history]), limit_s=TRAINING_S)
+        except CannotFit:
+            continue
+        found[int(part[0])] = Lstm(weights)
+    return found
+
+
+def _alone(
+    model: str, series: Series, origins: IntArray, steps: int, day: int, trained: Mapping[int, Model]
+) -> FloatArray:
     """Forecasts of one model, fitted anew each day. NaN where it couldn't be."""
     out = np.full((len(origins), len(QUANTILES), steps), np.nan)
     for part in _days(origins, day):
         try:
-            fitted = refit(_before(series, int(part[0])), steps, model)
+            history = _before(series, int(part[0]))
+            own = trained.get(int(part[0])) if model == "lstm" else None
+            fitted = refit(history, steps, model) if own is None else own.fit(history, steps)
             known, at = _known(series, part)
             out[np.isin(origins, part)] = model_named(model).predict_many(fitted, known, at, steps)
         except CannotFit:
@@ -144,13 +165,16 @@ def _alone(model: str, series: Series, origins: IntArray, steps: int, day: int) 
     return out
 
 
-def _selected(run: Run, series: Series, steps: int, day: int, names: Sequence[str]) -> tuple[FloatArray, FloatArray]:
+def _selected(
+    run: Run, series: Series, steps: int, day: int, names: Sequence[str], trained: Mapping[int, Model]
+) -> tuple[FloatArray, FloatArray]:
     """Forecasts of each day's leader, before and after calibration; the leaders are noted in `run`."""
     raw = np.full((len(run.origins), len(QUANTILES), steps), np.nan)
     incumbent: str | None = None
     seeds: list[tuple[int, Calibration]] = []
     for part in _days(run.origins, day):
-        chosen: Selection = select(_before(series, int(part[0])), steps, incumbent=incumbent, names=names)
+        given = (trained[int(part[0])],) if int(part[0]) in trained else ()
+        chosen: Selection = select(_before(series, int(part[0])), steps, incumbent=incumbent, names=names, given=given)
         at_s = series.start_s + int(part[0]) * series.step_s
         if chosen.fitted is None:
             run.leaders.append({"from": _iso(at_s), "model": "none", "why": chosen.note})

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from controller.advance import advance
+from controller.core.cleaning import cleaned
 from controller.core.forecast.base import GRIDS, Model, model_named
 from controller.core.forecast.lstm import Lstm
 from controller.core.forecast.parameters import Parameters, ParametersError, from_json
 from controller.core.forecast.select import Score
 from controller.core.forecast.signals import Outside
-from controller.core.series import DAY_S, HOUR_S, clip, resample, sanitise
+from controller.core.series import DAY_S, HOUR_S, clip, resample
 from controller.core.types import Forecast, Series
 from controller.fits import FitJob, FitOutcome, Refit, fit_series
 from controller.lines import Change, Line, keep
@@ -42,11 +43,12 @@ class Forecaster:
         select_every_s: float = DAY_S,
         update_every_s: float = 6 * HOUR_S,
         retry_every_s: float = HOUR_S,
-        time_limit_s: float = 120.0,
+        time_limit_s: float = 1200.0,
         elapsed_s: Callable[[], float] = time.monotonic,
         trainer: Trainer | None = None,
     ) -> None:
-        """`*_every_s` count in the data's time, `time_limit_s` (of one fit in a pool) in real time by `elapsed_s`.
+        """`*_every_s` count in the data's time, `time_limit_s` in real time by `elapsed_s`: of
+        one fit sent to a pool, its waiting for others included (the pool itself limits the work).
         `trainer`: trains the LSTM in the pool; None: it doesn't compete."""
         self.grids = tuple(grids)
         self.select_every_s = select_every_s
@@ -218,7 +220,7 @@ class Forecaster:
         jobs: list[FitJob] = []
         outside = self._outside.get(service, Outside())
         for key, series in loads.items():
-            history = sanitise(clip(series, now_s - LONGEST_HISTORY_S, now_s))
+            history = cleaned(clip(series, now_s - LONGEST_HISTORY_S, now_s))
             for step_s, steps in self.grids:
                 line = self._line(service, key, step_s, steps)
                 leader, parameters = line.leader, line.parameters
@@ -242,7 +244,7 @@ class Forecaster:
 
     @staticmethod
     def _histories(loads: Mapping[str, Series], now_s: float, step_s: float) -> list[Series]:
-        return [resample(sanitise(clip(series, now_s - LONGEST_HISTORY_S, now_s)), step_s) for series in loads.values()]
+        return [resample(cleaned(clip(series, now_s - LONGEST_HISTORY_S, now_s)), step_s) for series in loads.values()]
 
     def _plan_next(self, service: str, now_s: float, kind: Refit) -> None:
         due = self._due.get(service)

@@ -118,13 +118,13 @@ def test_every_step_of_every_origin_teaches_once_and_as_known(
 
 
 def test_what_is_issued_is_calibrated_and_covers_while_demand_grows() -> None:
-    """Demand that grows by 40 % a week, and a fit that is never renewed: raw quantiles fall behind."""
+    """Demand that grows by 40 % a week, and a fit that is too low and never renewed: raw quantiles fall behind."""
     series = demand(14.0, lambda day: np.exp2(day * 0.485 / 7))
-    line = started("seasonal_naive_24h", (), series)
+    line = started("seasonal_naive_24h", (), series, spoilt=0.9)
     run(line, series, NOW_S, 7 * 24)
     near, far = coverage(known(line).standing, NAIVE, NOW_S + 7 * DAY_S, 48)
-    assert far.issued[1] > far.raw[1] and near.issued[1] > near.raw[1]
-    assert far.issued[1] > 0.85
+    assert far.issued[1] > far.raw[1] + 0.05 and near.issued[1] > near.raw[1] + 0.05
+    assert near.issued[1] > 0.85
 
 
 def test_a_leader_that_stays_keeps_its_calibration_and_a_new_one_starts_from_its_backtest() -> None:

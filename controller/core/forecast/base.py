@@ -103,15 +103,15 @@ def model_named(name: str) -> Model:
     return model
 
 
-_ONLY_ON: Final[Mapping[str, tuple[float, ...]]] = {
+_ONLY_ON: Final[Mapping[str, tuple[float, float]]] = {
     "self_exciting": (60.0, 600.0),
     "ets": (600.0, 3600.0),
     "arima_fourier": (600.0, 3600.0),
     "stl_ets": (600.0, 3600.0),
     "components": (600.0, 3600.0),
 }
-"""Bursts are over within an hour; and the recursive models with a season of 1,440 one-minute states cost more than the
-next hour's minutes can tell."""
+"""The shortest and the longest step that a model is for. Bursts are over within an hour; and the recursive models with
+a season of 1,440 one-minute states cost more than the next hour's minutes can tell."""
 
 
 GIVEN: Final = ("lstm", "combination")
@@ -120,7 +120,8 @@ GIVEN: Final = ("lstm", "combination")
 
 def names_for(step_s: float) -> tuple[str, ...]:
     """The models that compete on a grid without being given."""
-    return tuple(name for name in _WHERE if name not in GIVEN and step_s in _ONLY_ON.get(name, (step_s,)))
+    spans = {name: _ONLY_ON.get(name, (step_s, step_s)) for name in _WHERE if name not in GIVEN}
+    return tuple(name for name, (shortest, longest) in spans.items() if shortest <= step_s <= longest)
 
 
 def reach_s(fitted: Fitted) -> float:

@@ -20,8 +20,13 @@ BUCKETS_S: Final = (1800.0, 3600.0, 7200.0, 14400.0, 28800.0, 57600.0)
 """Ends of the horizons that are corrected apart; the last reaches to the end of the grid. On the minute grid, which
 ends after an hour, they are finer: see `bucket_ends`."""
 MINUTE_BUCKETS_S: Final = (300.0, 900.0, 1800.0)
-GAIN: Final = 0.01
-"""Spreads by which one whole origin moves a quantile that it missed for sure."""
+GAIN: Final = 0.1
+"""Spreads by which one whole origin moves a quantile that it missed for sure, up to NEAR_S ahead."""
+NEAR_S: Final = 7200.0
+"""Further ahead the gain falls in inverse proportion to the horizon: what comes is known that much later, and a
+correction that answers faster than it hears oscillates."""
+SEED_GAIN: Final = 0.01
+"""For what a selection held out: those forecasts came from an older fit than the one that will serve, a hint only."""
 LEVEL_SHARE: Final = 0.05
 """A spread is never taken as less than this share of the 0.9 quantile: a band of no width could not be moved."""
 REMEMBERED: Final = 96.0
@@ -99,7 +104,9 @@ def observe(calibration: Calibration, step: int, raw: FloatArray, actual: float)
     return observe_many(calibration, np.array([step]), raw[None, :], np.array([actual]))
 
 
-def observe_many(calibration: Calibration, steps: IntArray, raw: FloatArray, actual: FloatArray) -> Calibration:
+def observe_many(
+    calibration: Calibration, steps: IntArray, raw: FloatArray, actual: FloatArray, gain: float = GAIN
+) -> Calibration:
     """Take in n outcomes at once, judged by the correction as it is before them.
 
     steps (n,), raw (n, quantiles): the forecasts before correction, actual (n,). What isn't known (NaN) counts for
@@ -119,7 +126,8 @@ def observe_many(calibration: Calibration, steps: IntArray, raw: FloatArray, act
     for b in np.unique(bucket):
         mine = bucket == b
         share = float(mine.sum()) / float(width[b])  # whole origins that this is the outcome of
-        move = GAIN * share * (quantiles - hit[mine].mean(axis=0))
+        pace = gain * min(1.0, NEAR_S / (calibration.ends[b] * calibration.step_s))
+        move = pace * share * (quantiles - hit[mine].mean(axis=0))
         shift[b, FIRST_CORRECTED:] += move[FIRST_CORRECTED:]
         keep = 0.5 ** (share / REMEMBERED)
         total = weight[b] * keep + share
@@ -136,7 +144,7 @@ def observe_many(calibration: Calibration, steps: IntArray, raw: FloatArray, act
 
 
 def rehearsed(
-    calibration: Calibration, origins: IntArray, values: FloatArray, actual: FloatArray
+    calibration: Calibration, origins: IntArray, values: FloatArray, actual: FloatArray, gain: float = GAIN
 ) -> tuple[Calibration, FloatArray]:
     """The calibration after past forecasts in order, and those forecasts as they would have been corrected.
 
@@ -149,11 +157,10 @@ def rehearsed(
     fed = np.zeros(count, dtype=np.int64)
     live = 0
     for i in range(count):
-        calibration, live = _feed(calibration, int(origins[i]), origins, values, actual, fed, live, i)
+        calibration, live = _feed(calibration, int(origins[i]), origins, values, actual, fed, live, i, gain)
         out[i] = calibrated(calibration, values[i])
-    calibration, _ = _feed(
-        calibration, int(origins[-1]) + steps if count else 0, origins, values, actual, fed, live, count
-    )
+    end = int(origins[-1]) + steps if count else 0
+    calibration, _ = _feed(calibration, end, origins, values, actual, fed, live, count, gain)
     return calibration, out
 
 
@@ -166,6 +173,7 @@ def _feed(
     fed: IntArray,
     live: int,
     upto: int,
+    gain: float,
 ) -> tuple[Calibration, int]:
     """Take in every step of the forecasts before `upto` that is over at the step `now` and was not taken in yet."""
     at: list[int] = []
@@ -182,7 +190,7 @@ def _feed(
         live += 1
     if not at:
         return calibration, live
-    return observe_many(calibration, np.array(at), np.stack(rows), np.array(truths)), live
+    return observe_many(calibration, np.array(at), np.stack(rows), np.array(truths), gain), live
 
 
 def coverage(calibration: Calibration, *, raw: bool = False) -> FloatArray:

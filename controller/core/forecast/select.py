@@ -10,7 +10,7 @@ from controller.core.forecast import combine
 from controller.core.forecast.admission import LEAST_GAIN, admit
 from controller.core.forecast.backtest import Evaluation, evaluate, mean_pinball, targets_of
 from controller.core.forecast.base import CannotFit, Fitted, IntArray, Model, model_named, names_for
-from controller.core.forecast.calibrate import Calibration, fresh, rehearsed
+from controller.core.forecast.calibrate import SEED_GAIN, Calibration, fresh, rehearsed
 from controller.core.forecast.events import Event, learned_effects, without_events
 from controller.core.forecast.paths import usable
 from controller.core.forecast.signals import Admission, Signal
@@ -122,7 +122,7 @@ class _Court:
 
     def calibration(self, trial: _Trial) -> Calibration:
         bare = fresh(self.known.step_s, self.steps)
-        return rehearsed(bare, self.origins, trial.forecasts, self.actual)[0]
+        return rehearsed(bare, self.origins, trial.forecasts, self.actual, SEED_GAIN)[0]
 
 
 def hold_out_s(history: Series) -> float:
