@@ -46,6 +46,8 @@ TRAINING_S: Final = 60.0
 BOOTSTRAPS: Final = 2000
 BLOCK: Final = 12
 """Origins in a block of the bootstrap: neighbouring origins see nearly the same hours and fail together."""
+NOTHING: Final = 1e-12
+"""Added to both losses of a ratio: two forecasts without any loss are equally good."""
 SELECTED: Final = "selected, calibrated"
 RAW: Final = "selected, before calibration"
 
@@ -114,7 +116,17 @@ def evaluated(
         run.forecasts[baseline] = _baseline(baseline, series, origins, steps, every)
         run.seconds[baseline] = monotonic() - began
         progress(f"{name}: {baseline} in {run.seconds[baseline]:.0f} s")
+    if not _comparable(run):
+        raise ValueError(f"{name}: too little is known to forecast from, or to measure; evaluate from another time")
     return run
+
+
+def _comparable(run: Run) -> bool:
+    """Whether the selected forecast and a baseline both speak of a step that was measured, at the shortest horizon."""
+    upto = max(1, round(min(HORIZONS_S) / run.step_s))
+    known = np.isfinite(run.actual) & np.isfinite(run.forecasts[SELECTED]).all(axis=1)
+    spoken = [np.isfinite(run.forecasts[baseline]).all(axis=1) for baseline in BASELINES]
+    return bool((known & np.any(spoken, axis=0))[:, :upto].any())
 
 
 def _days(origins: IntArray, day: int) -> list[IntArray]:
@@ -215,7 +227,7 @@ def scored(run: Run, name: str, horizon_s: float) -> dict[str, float | int | Non
     median = forecasts[:, QUANTILES.index(0.5)]
     mase = float(np.abs(actual - median)[known].mean()) / run.scale if run.scale > 0 else None
     return {
-        "wape": found.wape,
+        "wape": found.wape if found.wape == found.wape else None,  # unknown where no load came
         "mase": mase,
         "pinball_50": float(found.pinball[QUANTILES.index(0.5)]),
         "pinball_90": float(found.pinball[QUANTILES.index(0.9)]),
@@ -243,7 +255,7 @@ def against_baselines(run: Run, horizon_s: float, seed: int = 0) -> dict[str, An
     measured = {name: float(np.nanmean(part)) for name, part in whole.items() if complete[name].any()}
     # A baseline that can't speak of every step that Heddle speaks of is compared on the steps of both.
     ratios = {
-        name: float(mine[both].mean()) / float(whole[name][both].mean())
+        name: (float(mine[both].mean()) + NOTHING) / (float(whole[name][both].mean()) + NOTHING)
         for name in measured
         if (both := complete[name] & np.isfinite(mine)).any()
     }
@@ -253,11 +265,12 @@ def against_baselines(run: Run, horizon_s: float, seed: int = 0) -> dict[str, An
     both = known & complete[hardest]
     rng = np.random.default_rng(seed)
     count = len(run.origins)
-    starts = rng.integers(0, max(1, count - BLOCK + 1), (BOOTSTRAPS, -(-count // BLOCK)))
-    rows = (starts[:, :, None] + np.arange(min(BLOCK, count))[None, None, :]).reshape(BOOTSTRAPS, -1)[:, :count]
+    block = max(1, min(BLOCK, count // 4))  # one block of all origins would be an interval of no width
+    starts = rng.integers(0, count - block + 1, (BOOTSTRAPS, -(-count // block)))
+    rows = (starts[:, :, None] + np.arange(block)[None, None, :]).reshape(BOOTSTRAPS, -1)[:, :count]
     ours, theirs = np.where(both, mine, 0.0).sum(axis=1), np.where(both, whole[hardest], 0.0).sum(axis=1)
     covered, number = (under & known).sum(axis=1), known.sum(axis=1)
-    ratio = ours[rows].sum(axis=1) / np.maximum(theirs[rows].sum(axis=1), 1e-12)
+    ratio = (ours[rows].sum(axis=1) + NOTHING) / (theirs[rows].sum(axis=1) + NOTHING)
     share = covered[rows].sum(axis=1) / np.maximum(number[rows].sum(axis=1), 1)
     return {
         "best_baseline": hardest,

@@ -115,8 +115,15 @@ def _paths(line: Line, coarse: Series, origin_s: float, outside: Outside, said: 
     if model is None:
         values, why = persistence(coarse, line.steps)
         return _Made(values, "persistence", (note, why))
-    words = (note, f"{standing.leader} is demoted: {line.judgement}") if standing.demoted else (note,)
+    words = (note, _demotion(standing.leader, line.judgement)) if standing.demoted else (note,)
     return _Made(shown[model], model, words, raw, shown)
+
+
+def _demotion(leader: str, judgement: str) -> str:
+    """That a leader is demoted and the judgement that stands: none yet after a restart. The one that demoted it begins
+    with that already."""
+    told = f"{leader} is demoted"
+    return judgement if judgement.startswith(told) else f"{told}: {judgement}" if judgement else told
 
 
 def _raw(

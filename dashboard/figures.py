@@ -176,11 +176,24 @@ def now_mark(layout: dict[str, Any], now: datetime) -> None:
     )
 
 
+_NAME_SHARE = 0.011
+"""What a letter of an event's name takes of a chart's width, at about 600 px."""
+_NAME_PX = 15
+
+
 def spans(
     layout: dict[str, Any], events: Sequence[tuple[datetime, datetime, str]], since: datetime, until: datetime
 ) -> None:
-    """Events as shaded spans, each with its name at the top, clipped to the chart's time."""
-    for start, end, name in events[:8]:
+    """Events as shaded spans, each with its name at the top, clipped to the chart's time.
+
+    A name goes a line lower where it would run into an earlier one.
+    """
+    taken: list[datetime] = []  # until when each line of names is taken
+    for start, end, name in sorted(events[:8], key=lambda event: event[0]):
+        begins = max(start, since)
+        level = next((number for number, ends in enumerate(taken) if ends <= begins), len(taken))
+        ends_at = begins + (until - since) * min(len(name) * _NAME_SHARE, 1.0)
+        taken[level : level + 1] = [ends_at]
         first, last = times([max(start, since), min(end, until)])
         layout["shapes"].append(
             {
@@ -197,7 +210,16 @@ def spans(
             }
         )
         layout["annotations"].append(
-            note(first, 1, name, yref="paper", xanchor="left", yanchor="top", font={"size": 11.5, "color": "@accent"})
+            note(
+                first,
+                1,
+                name,
+                yref="paper",
+                xanchor="left",
+                yanchor="top",
+                yshift=-_NAME_PX * level,
+                font={"size": 11.5, "color": "@accent"},
+            )
         )
 
 

@@ -49,6 +49,9 @@ MODEL_WORDS = {
 _MODEL = re.compile(rf"\b({'|'.join(name for name in MODEL_WORDS if name != 'components')})\b")
 _ISO = re.compile(r"\b(\d{4}-\d\d-\d\d)[ T](\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|\+00:00| UTC)?(?![\d:+-])")
 
+_LINE = re.compile(r"\b[\w-]+/([a-z][\w+-]*) at (60|600|3600) s\b")
+GRID_WORDS = {60: "next hour", 600: "next day", 3600: "next day, hourly"}
+
 
 def known(value: float | None) -> bool:
     """Whether there is a number to show."""
@@ -167,7 +170,8 @@ def model(name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """A record's text without what only a program writes: model names and ISO moments."""
+    """A record's text without what only a program writes: lines of forecasts, model names and ISO moments."""
+    text = _LINE.sub(lambda found: f"{found[1].replace('+', ' + ')}, {GRID_WORDS[int(found[2])]}", text)
     text = _ISO.sub(lambda found: day_time(datetime.fromisoformat(f"{found[1]}T{found[2]}").replace(tzinfo=UTC)), text)
     return _MODEL.sub(lambda found: MODEL_WORDS[found[0]], text)
 

@@ -100,7 +100,8 @@ def push_signal(
         taken = put_values(connection, signal.id, points)
     except BadPoint as bad:
         session.rollback()
-        raise refused(f"points[{bad.index}].{bad.column}", bad.problem, bad.remedy) from bad
+        field = f"points[{bad.index}].{bad.column}" if push.points else "points"
+        raise refused(field, str(bad), None) from bad
     except TooManySignals as error:
         session.rollback()
         raise refused("name", str(error), None) from error

@@ -74,7 +74,9 @@ def checked(points: Sequence[tuple[float, float]], now_s: float, known_ahead: bo
             kept[at_s] = value
     if not kept:
         days = round(KEPT_S / 86400)
-        raise BadPoint(0, "at", f"no point is of the last {days} days" if points else "there is no point", "send newer")
+        if not points:
+            raise BadPoint(0, "at", "there is no point", "send one at least")
+        raise BadPoint(0, "at", f"no point is of the last {days} days", "send newer")
     return tuple(sorted(kept.items()))
 
 
@@ -87,7 +89,9 @@ def points_of(text: str, file: str, most: int = MOST_UPLOADED) -> Points:
         for column in ("at", "value"):
             if header.count(column) != 1:
                 found = ", ".join(header[:12]) or "nothing"
-                raise BadFile(file, 1, column, f"the column is not there once; the header has {found}", "name it so")
+                problem = "more than one column has" if column in header else "no column has"
+                remedy = f"name the column of {'times' if column == 'at' else 'values'} {column}"
+                raise BadFile(file, 1, column, f"{problem} this name; the header has {found}", remedy)
         at, value = header.index("at"), header.index("value")
         found_points: list[tuple[float, float]] = []
         for row in rows:

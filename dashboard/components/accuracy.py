@@ -27,7 +27,8 @@ def render(tier: str) -> None:
     if not lines.empty:
         _lines(lines)
     if not scores.empty:
-        with cards.head("backtest", "In the backtest", "Every model over past origins. The lowest pinball loss leads"):
+        sub = "Every model over past origins. The least pinball loss leads; a combination unless clearly beaten"
+        with cards.head("backtest", "In the backtest", sub):
             cards.csv(scores, "forecast-accuracy", "accuracy")
         _scores(scores)
 
@@ -45,15 +46,13 @@ def _of(table: pd.DataFrame, tier: str) -> pd.DataFrame:
 def _lines(lines: pd.DataFrame) -> None:
     for row in lines[lines["serving"] != lines["leader"]].itertuples():
         where = f"{_tier(str(row.tier))}, {GRID_WORDS.get(int(str(row.step_s)), '').lower()}"
-        st.html(
-            f'<p class="hd-sub">{where}: {_safe(formats.model(str(row.leader)))} is demoted. {_safe(row.judgement)}</p>'
-        )
+        st.html(f'<p class="hd-sub">{where}: {_safe(demotion(str(row.leader), str(row.judgement or "")))}</p>')
     table = lines.assign(
         grid=lines["step_s"].map(GRID_WORDS),
         tier=lines["tier"].map(_tier),
         model=lines["serving"].map(formats.model),
         state=[
-            "● Leads" if serving == leader else f"▼ For {formats.model(leader)}"
+            "● Leads" if serving == leader else "▼ Stands in"
             for serving, leader in zip(lines["serving"], lines["leader"], strict=True)
         ],
         near=[covered(coverage, 7200.0) for coverage in lines["coverage"]],
@@ -87,6 +86,12 @@ def _lines(lines: pd.DataFrame) -> None:
     }
     alt = "Who forecasts each tier on each grid, and how well it came true"
     cards.grid(table, columns, key="forecast-lines", alt=alt, height="content")
+
+
+def demotion(leader: str, judgement: str) -> str:
+    """That a leader is demoted, and the judgement that stands; said once, where the judgement begins with it."""
+    told = f"{leader} is demoted"
+    return judgement if judgement.startswith(told) else f"{told}: {judgement}" if judgement else told
 
 
 def covered(coverage: list[dict[str, Any]], ahead_s: float) -> str:

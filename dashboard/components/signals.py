@@ -1,5 +1,6 @@
 """Outside signals: how old each is, and whether the backtest lets a forecast use it."""
 
+import math
 from typing import Any
 
 import streamlit as st
@@ -32,14 +33,16 @@ def used_for(verdicts: list[dict[str, Any]], tiers: str) -> str:
     lines = [f"● {line}" for line in admitted]
     if refused:
         best = max((each["gain"] for each in refused if each["gain"] is not None), default=None)
-        lines.append(f'<span class="hd-2">○ Not used in {len(refused)}, at best {text(gain(best))}</span>')
+        measured = "not measured" if best is None else f"at best {gain(best)}"
+        lines.append(f'<span class="hd-2">○ Not used in {len(refused)}, {text(measured)}</span>')
     return "<br>".join(lines)
 
 
 def why(verdicts: list[dict[str, Any]]) -> str:
-    """The note of the first that uses it, else of the first that does not."""
+    """The note of the greatest gain: of those that use it, else of those that do not."""
     told = [each for each in verdicts if each["admitted"]] or verdicts
-    return formats.sentence(str(told[0]["note"])) if told else "The next selection of models judges it."
+    best = max(told, key=lambda each: -math.inf if each["gain"] is None else float(each["gain"]), default=None)
+    return formats.sentence(str(best["note"])) if best else "The next selection of models judges it."
 
 
 def _where(verdict: dict[str, Any], tiers: str) -> str:

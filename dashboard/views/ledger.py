@@ -22,7 +22,7 @@ SPANS = {"Range above": False, "All time": True}
 def entries(kinds: tuple[str, ...], search: str, actor: str, ever: bool) -> None:
     """Entries that fit the filters; one chosen shows its numbers."""
     found = records.read_ledger(None if ever else session.hours(), kinds, search, actor)
-    told = f"{len(found):,} entries" if len(found) < 500 else "The newest 500 that fit"
+    told = formats.count(len(found), "entry") if len(found) < 500 else "The newest 500 that fit"
     with cards.head("entries", "Entries", f"{told}, newest first"):
         cards.csv(found.assign(numbers=found["numbers"].map(json.dumps)), "ledger", "ledger")
     if found.empty:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from controller.core.forecast.backtest import combined, evaluate, evaluate_peaks, pinball, rolling, targets_of
 from controller.core.forecast.base import model_named, names_for
-from controller.core.forecast.select import hold_out_s, select
+from controller.core.forecast.select import hold_out_s, ranked, select
 from controller.core.series import DAY_S, resample
 from controller.core.types import QUANTILES, Series
 
@@ -93,30 +93,13 @@ def test_the_best_model_leads_and_the_table_says_why() -> None:
     found = select(history, 144)
     measured = {score.model: score.pinball for score in found.scores if score.pinball is not None}
     assert found.fitted is not None
-    assert found.fitted.model == min(measured, key=lambda name: measured[name])
+    assert found.fitted.model == ranked(found.scores, None, hold_out_s(history))[0]
     assert measured["naive"] > 3 * measured[found.fitted.model]
     assert [score.model for score in found.scores if score.leads] == [found.fitted.model]
     assert {score.model for score in found.scores} == {*names_for(600.0), "combination"}
-    assert f"{found.fitted.model} leads: pinball" in found.note
+    assert found.note.startswith(found.fitted.model) and " leads: pinball " in found.note
     weekly = next(score for score in found.scores if score.model == "seasonal_naive_168h")
     assert weekly.pinball is None and "needs 192.0 h" in weekly.note
-
-
-def test_a_leader_is_not_displaced_by_a_toss_of_a_coin() -> None:
-    history = resample(rhythm(8), 600.0)
-    table = {score.model: score.pinball for score in select(history, 144).scores if score.pinball is not None}
-    single = [name for name in sorted(table, key=lambda name: table[name]) if name != "combination"]
-    best, second = single[:2]
-    names = (best, second)
-    kept = select(history, 144, incumbent=second, names=names)
-    assert kept.fitted is not None
-    scores = {score.model: score.pinball for score in kept.scores}
-    joined, leading = scores["combination"], scores[best]
-    assert joined is not None and leading is not None
-    if joined * 0.8 < leading * 0.98:  # the combination is favoured: of two that see alike it is the surer
-        assert kept.fitted.model == "combination"
-    else:
-        assert kept.fitted.model == (second if table[second] * 0.98 < table[best] else best)
 
 
 @pytest.mark.parametrize(("days", "held_days"), [(1, 0), (3.5, 0), (4, 1), (8, 2)])

@@ -58,8 +58,8 @@ def test_a_file_is_read_as_it_stands():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "a.csv: row 1, column at: the column is not there once; the header has nothing; name it so"),
-        ("at,at,value\n", "column at: the column is not there once"),
+        ("", "a.csv: row 1, column at: no column has this name; the header has nothing"),
+        ("at,at,value\n", "column at: more than one column has this name"),
         ("at,value\n2024-11-25T06:00:00Z,1,2\n", "row 2, column value: the row has 3 of 2 columns"),
         ("at,value\n2024-11-25T06:00:00,1\n", "row 2, column at: the time '2024-11-25T06:00:00' has no zone"),
         ("at,value\nyesterday,1\n", "row 2, column at: the time 'yesterday' can't be read"),

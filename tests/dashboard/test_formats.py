@@ -78,6 +78,8 @@ def test_sentences_tell_models_and_moments_as_the_pages_do() -> None:
     assert formats.sentence("ets leads autoreg_fourier") == "ETS leads Autoregression + Fourier."
     for iso in ("2024-11-25 08:40 UTC", "2024-11-25T08:40:00+00:00", "2024-11-25T08:40:10Z"):
         assert formats.sentence(f"it is in force until {iso}") == "It is in force until 25 Nov 08:40."
+    line = formats.sentence("images/premium+standard at 600 s: ets leads")
+    assert line == "Premium + standard, next day: ETS leads."
     assert formats.model("ets") == "ETS" and formats.model("naive") == "Naive"
 
 

@@ -9,7 +9,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session, select
 from streamlit.testing.v1 import AppTest
 
-from dashboard import charts, intents
+from dashboard import charts, figures, intents
+from dashboard.components.accuracy import demotion
 from dashboard.components.signals import gain, used_for, why
 from dashboard.queries import outside
 from dashboard.queries.standing import read_standing
@@ -137,6 +138,18 @@ def test_an_event_is_shaded_on_the_chart(engine: Engine) -> None:
     assert any("Black Friday" in str(note) for note in figure.layout["annotations"])
 
 
+def test_names_of_events_that_begin_together_stand_below_one_another() -> None:
+    now = datetime(2024, 11, 27, 10, tzinfo=UTC)
+    events = [
+        (now, now + DAY, "Black Friday"),
+        (now + DAY / 24, now + DAY, "Thanksgiving"),
+        (now + DAY * 0.9, now + DAY, "Launch"),
+    ]
+    layout: dict[str, Any] = {"shapes": [], "annotations": []}
+    figures.spans(layout, events, now - DAY, now + DAY)
+    assert [note["yshift"] for note in layout["annotations"]] == [0, -15, 0]
+
+
 def test_an_event_is_entered_by_the_dialog(engine: Engine) -> None:
     test = dialog("add_event")
     assert test.button(key="do-ev").disabled, "needs a name and a reason"
@@ -190,8 +203,22 @@ def test_a_signal_is_shown_with_its_age_and_verdicts(engine: Engine) -> None:
     assert not test.exception
     text = html(test)
     assert "● Premium, next day, by hours, +6.2% pinball" in text
-    assert "○ Not used in 1, at best not measured" in text
+    assert "○ Not used in 1, not measured" in text
     assert "Fresh" in text and "Stale" in text and "stale after 3 h" in text
+
+
+def test_the_reason_told_of_a_signal_is_of_its_greatest_gain() -> None:
+    unmeasured = {"admitted": False, "gain": None, "note": "it is stale"}
+    measured = {"admitted": False, "gain": 0.014, "note": "1.4% better, at least 2% is asked"}
+    assert why([unmeasured, measured]) == "1.4% better, at least 2% is asked."
+    assert why([unmeasured]) == "It is stale."
+
+
+def test_a_demotion_is_said_once() -> None:
+    stands = "seasonal_naive_24h serves: live pinball 0.8 over the last 6 h"
+    assert demotion("combination", stands) == f"combination is demoted: {stands}"
+    assert demotion("combination", f"combination is demoted, {stands}") == f"combination is demoted, {stands}"
+    assert demotion("combination", "") == "combination is demoted"
 
 
 def test_a_signal_is_uploaded_by_the_dialog(engine: Engine) -> None:
@@ -214,7 +241,7 @@ def test_a_signal_is_uploaded_by_the_dialog(engine: Engine) -> None:
     [
         ("at,value\nyesterday,4\n", "bookings.csv: row 2, column at: the time 'yesterday' can't be read; write it as"),
         ("at,value\n2124-11-25T06:00:00Z,4\n", "bookings.csv: value 1, column at: the time is"),
-        ("time,value\n", "column at: the column is not there once"),
+        ("time,value\n", "column at: no column has this name; the header has time, value; name the column of times at"),
     ],
 )
 def test_a_bad_file_is_refused_in_the_dialog(engine: Engine, text: str, said: str) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from controller.core.forecast.backtest import pinball, targets_of
 from controller.core.forecast.base import CannotFit, IntArray, Model, model_named
 from controller.core.forecast.paths import usable
-from controller.core.forecast.regressors import strength, use_of
+from controller.core.forecast.regressors import LONGEST_LAG_S, strength, use_of
 from controller.core.forecast.signals import Admission, Signal
 from controller.core.series import clip
 from controller.core.types import QUANTILES, FloatArray, Series
@@ -149,11 +149,16 @@ def _judge(
 
 
 def _by_chance(signal: Signal, before: Series, steps: int) -> bool:
-    """Whether the signal, at its best lag, goes with the load no better than it does rolled to a wrong time."""
+    """Whether the signal, at its best lag, goes with the load no better than it does rolled to a wrong time.
+
+    Rolled nearly all the way round it is only earlier, and a longer lag would find the right time again.
+    """
     count = len(signal.series.values)
     strongest = strength(signal, before, steps)
+    longest = round(LONGEST_LAG_S / signal.series.step_s)
+    wrong = count - longest if count > 2 * longest else count
     for part in range(1, PLACEBOS + 1):
-        values = np.roll(signal.series.values, count * part // (PLACEBOS + 1))
+        values = np.roll(signal.series.values, wrong * part // (PLACEBOS + 1))
         rolled = Series(signal.series.start_s, signal.series.step_s, values)
         try:
             if strength(replace(signal, series=rolled), before, steps) >= strongest:

@@ -44,7 +44,7 @@ class Fitted:
     numbers: Mapping[str, float] = field(default_factory=dict)
     note: str = ""
     members: tuple["Fitted", ...] = ()
-    """The models that a combination joins; `numbers` has their weights."""
+    """The models that a combination joins; `arrays` has their weights."""
     uses: tuple[SignalUse, ...] = ()
     """Signals whose columns follow the model's own features, in this order."""
 

@@ -76,8 +76,8 @@ class Calibration:
 def bucket_ends(step_s: float, steps: int) -> tuple[int, ...]:
     """The step after the last of each bucket; the last is `steps`."""
     edges: Sequence[float] = MINUTE_BUCKETS_S if step_s * steps <= BUCKETS_S[1] else BUCKETS_S
-    ends = sorted({round(edge / step_s) for edge in edges if step_s <= edge < step_s * steps})
-    return (*ends, steps)
+    ends = {round(edge / step_s) for edge in edges if step_s <= edge}
+    return (*sorted(end for end in ends if end < steps), steps)
 
 
 def fresh(step_s: float, steps: int) -> Calibration:
@@ -118,8 +118,11 @@ def observe_many(
     bucket, raw, actual = _bucket(calibration, steps[known]), raw[known], actual[known]
     width = np.diff((0, *calibration.ends)).astype(np.float64)
     quantiles = np.asarray(QUANTILES)
-    corrected = np.sort(np.maximum(raw + calibration.shift[bucket] * _scale(raw.T).T, 0.0), axis=1)
-    hit = (actual[:, None] <= corrected + 1e-9).astype(np.float64)
+    corrected = np.maximum(raw + calibration.shift[bucket] * _scale(raw.T).T, 0.0)
+    # A quantile moves by its own misses; what is shown is what was issued, in order. By the misses of the ordered ones
+    # two that have crossed would each be blamed for the other and drift apart for ever.
+    own_hit = (actual[:, None] <= corrected + 1e-9).astype(np.float64)
+    hit = (actual[:, None] <= np.sort(corrected, axis=1) + 1e-9).astype(np.float64)
     raw_hit = (actual[:, None] <= raw + 1e-9).astype(np.float64)
     shift, covered = calibration.shift.copy(), calibration.covered.copy()
     raw_covered, weight = calibration.raw_covered.copy(), calibration.weight.copy()
@@ -127,7 +130,7 @@ def observe_many(
         mine = bucket == b
         share = float(mine.sum()) / float(width[b])  # whole origins that this is the outcome of
         pace = gain * min(1.0, NEAR_S / (calibration.ends[b] * calibration.step_s))
-        move = pace * share * (quantiles - hit[mine].mean(axis=0))
+        move = pace * share * (quantiles - own_hit[mine].mean(axis=0))
         shift[b, FIRST_CORRECTED:] += move[FIRST_CORRECTED:]
         keep = 0.5 ** (share / REMEMBERED)
         total = weight[b] * keep + share

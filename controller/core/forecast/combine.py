@@ -57,7 +57,8 @@ class Combination:
         if not paths:
             raise CannotFit("; ".join(text for text in found if isinstance(text, str)) or "no members")
         rows = [i for i, path in enumerate(found) if not isinstance(path, str)]
-        return ordered(mean_of(paths, spread_weights(fitted.arrays["weights"][rows], fitted.step_s, fitted.steps)))
+        weights = spread_weights(fitted.arrays["weights"][rows], fitted.step_s, fitted.steps)
+        return ordered(mean_of(paths, weights[:, :steps]))
 
 
 def _tried(member: Fitted, recent: Series, made_s: float, steps: int, signals: Sequence[Signal]) -> FloatArray | str:

@@ -156,7 +156,7 @@ def select(
     members = sorted(trials, key=lambda trial: trial.evaluation.loss)[: combine.MOST]
     judged = [*found, court.combined(members)] if trials else found
     scores = [_score(each) for each in judged]
-    order = _ranked(scores, incumbent, court.kept_s) if trials else list(WITHOUT_EVIDENCE)
+    order = ranked(scores, incumbent, court.kept_s) if trials else list(WITHOUT_EVIDENCE)
     failures: list[str] = []
     for name in order:
         try:
@@ -271,7 +271,12 @@ def _score(found: "_Trial | Score") -> Score:
     return Score(found.model, seen.loss, wape, seen.coverage_of(0.9), seen.origins)
 
 
-def _ranked(scores: Sequence[Score], incumbent: str | None, kept_s: float) -> list[str]:
+def ranked(scores: Sequence[Score], incumbent: str | None, kept_s: float) -> list[str]:
+    """The models in the order in which they should lead, by their mean pinball loss over the last kept_s of history.
+
+    The loss of the incumbent counts MARGIN less, that of the combination FAVOUR less, or FAVOUR_AFTER_A_WEEK where a
+    week was held out. Models without a score are left out, but those of WITHOUT_EVIDENCE come last as a fallback.
+    """
     combined = FAVOUR_AFTER_A_WEEK if kept_s >= WEEK_S else FAVOUR
 
     def loss(score: Score) -> float:

@@ -210,6 +210,13 @@ class TestAdmission:
         seeds = range(20)
         assert sum(self.judged(*(lambda w: (w[0], signal(w[1])))(world(seed)))["sentiment"][0] for seed in seeds) >= 18
 
+    @pytest.mark.parametrize("days", [12, 14])
+    def test_a_short_history_refuses_no_leading_indicator_for_finding_itself(self, days: int):
+        """Rolled nearly all the way round it is the same signal, two days or less earlier."""
+        seeds = range(5)
+        worlds = [world(seed, days=days) for seed in seeds]
+        assert sum(self.judged(load, signal(early))["sentiment"][0] for load, early, _ in worlds) >= 4
+
     @settings(max_examples=30, deadline=None)
     @given(
         st.sampled_from(["constant", "unknown", "short", "future", "empty", "wild", "holes", "minute", "weekly"]),
