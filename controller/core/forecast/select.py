@@ -296,5 +296,7 @@ def _why(fitted: Fitted, scores: Sequence[Score], kept_s: float) -> str:
         return f"{name} leads without a score: too little history to hold any out"
     others = sorted((s.pinball, s.model) for s in scores if s.pinball is not None and s.model != name)
     beaten = f", next {others[0][1]} {others[0][0]:.3f}" if others else ""
+    if others and others[0][0] < mine.pinball:  # favoured: the combination, or who led before
+        beaten = f"; {others[0][1]} had {others[0][0]:.3f}, too little less to lead by"
     joins = f" ({fitted.note})" if fitted.members else ""
     return f"{name}{joins} leads: pinball {mine.pinball:.3f} over the last {kept_s / 3600:.0f} h{beaten}"
