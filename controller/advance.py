@@ -17,7 +17,7 @@ from controller.core.forecast.issued import followed, follows, issue
 from controller.core.forecast.naive import persistence
 from controller.core.forecast.parameters import Parameters
 from controller.core.forecast.signals import Outside
-from controller.core.forecast.standing import live, window_h
+from controller.core.forecast.standing import demotion, live, window_h
 from controller.core.series import DAY_S, HOUR_S, clip, resample, sanitise, until
 from controller.core.types import QUANTILES, FloatArray, Forecast, Reason, Series
 from controller.lines import Change, Line, learn
@@ -115,15 +115,8 @@ def _paths(line: Line, coarse: Series, origin_s: float, outside: Outside, said: 
     if model is None:
         values, why = persistence(coarse, line.steps)
         return _Made(values, "persistence", (note, why))
-    words = (note, _demotion(standing.leader, line.judgement)) if standing.demoted else (note,)
+    words = (note, demotion(standing.leader, line.judgement)) if standing.demoted else (note,)
     return _Made(shown[model], model, words, raw, shown)
-
-
-def _demotion(leader: str, judgement: str) -> str:
-    """That a leader is demoted and the judgement that stands: none yet after a restart. The one that demoted it begins
-    with that already."""
-    told = f"{leader} is demoted"
-    return judgement if judgement.startswith(told) else f"{told}: {judgement}" if judgement else told
 
 
 def _raw(

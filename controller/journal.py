@@ -11,7 +11,8 @@ from controller.backends.base import ClusterState, Telemetry
 from controller.core.envelope import EnvelopeFacts
 from controller.core.finance import HOUR_S, hour_start
 from controller.core.plan import COMING, speeds, staying
-from controller.core.surges import SLOW_STEPS_S, SurgesAhead, surges_ahead
+from controller.core.slow_grid import SLOW_STEPS_S
+from controller.core.surges import SurgesAhead, surges_ahead
 from controller.core.terms import Term, standing, term_readings
 from controller.core.types import ActionResult, Envelope, Forecast, Job, Observation, Override, Plan
 from controller.metrics import Metrics

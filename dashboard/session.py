@@ -14,20 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from dashboard.components import states
-from models import (  # noqa: F401  (every table)
-    fleet,
-    forecasts,
-    guardrails,
-    intents,
-    jobs,
-    ledger,
-    offers,
-    plans,
-    services,
-    signals,
-    surges,
-    telemetry,
-)
+from models import tables  # noqa: F401  (every table)
 from models.database import database_url, open_engine
 
 RANGES: dict[str, float] = {"1h": 1.0, "6h": 6.0, "24h": 24.0, "7d": 168.0}

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete
 
-from controller.core.surges import SurgesAhead, outcome
+from controller.core.surge_verdicts import outcome
+from controller.core.surges import SurgesAhead
 from controller.core.types import Surge
 from controller.store.convert import finite, moment, moment_or_none, plain
 from controller.store.ledger import Ledger

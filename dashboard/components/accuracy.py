@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from controller.core.forecast.standing import demotion
 from dashboard import formats, session
 from dashboard.components import cards, states
 from dashboard.queries import demand
@@ -86,12 +87,6 @@ def _lines(lines: pd.DataFrame) -> None:
     }
     alt = "Who forecasts each tier on each grid, and how well it came true"
     cards.grid(table, columns, key="forecast-lines", alt=alt, height="content")
-
-
-def demotion(leader: str, judgement: str) -> str:
-    """That a leader is demoted, and the judgement that stands; said once, where the judgement begins with it."""
-    told = f"{leader} is demoted"
-    return judgement if judgement.startswith(told) else f"{told}: {judgement}" if judgement else told
 
 
 def covered(coverage: list[dict[str, Any]], ahead_s: float) -> str:

@@ -11,24 +11,8 @@ from sqlalchemy import Connection
 from sqlmodel import SQLModel
 from sqlmodel.sql.sqltypes import AutoString, UTCDateTime
 
-from models import (
-    fleet,
-    forecasts,
-    guardrails,
-    intents,
-    jobs,
-    ledger,
-    offers,
-    plans,
-    services,
-    signals,
-    surges,
-    telemetry,
-)
+from models import tables  # noqa: F401  (every table)
 from models.database import open_engine
-
-# Importing a module registers its tables.
-TABLES = (fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, services, signals, surges, telemetry)
 
 
 def render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:

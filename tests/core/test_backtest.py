@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.forecast.backtest import combined, evaluate, evaluate_peaks, pinball, rolling, targets_of
+from controller.core.forecast.backtest import evaluate, pinball, rolling, targets_of
 from controller.core.forecast.base import model_named, names_for
 from controller.core.forecast.select import hold_out_s, ranked, select
 from controller.core.series import DAY_S, resample
@@ -51,22 +51,6 @@ def test_scores_of_a_known_case() -> None:
 def test_nothing_measured_is_unknown_not_perfect() -> None:
     found = evaluate(flat(1.0, 1, 2), np.full((1, 2), np.nan))
     assert found.points == 0 and np.isnan(found.loss) and np.isnan(found.wape)
-
-
-def test_a_peak_is_covered_only_if_every_step_is() -> None:
-    actual = np.array([[1.0, 3.0, 1.0, 9.0], [1.0, 1.0, 1.0, 9.0], [1.0, np.nan, 1.0, 1.0]])
-    found = evaluate_peaks(flat(2.0, 3, 4), actual, 0, 3)
-    assert found.points == 2
-    assert found.coverage_of(0.99) == pytest.approx(0.5)
-
-
-def test_scores_combine_by_what_each_measured() -> None:
-    one, two = evaluate(flat(2.0, 1, 1), np.array([[1.0]])), evaluate(flat(0.0, 3, 1), np.ones((3, 1)))
-    both = combined([one, two])
-    assert both.points == 4
-    assert both.coverage_of(0.9) == pytest.approx(0.25)
-    with pytest.raises(ValueError, match="nothing to combine"):
-        combined([])
 
 
 def test_targets_past_the_end_are_unknown() -> None:

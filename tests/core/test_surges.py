@@ -11,18 +11,9 @@ from hypothesis import strategies as st
 from controller.core.burst import burst_hold
 from controller.core.policies.base import Memory
 from controller.core.policies.heddle import Heddle
-from controller.core.surges import (
-    EVIDENCE_S,
-    LARGER,
-    NOISE,
-    RISE,
-    evidence_s,
-    foreseen,
-    mean_load,
-    missed,
-    prepare,
-    surges_ahead,
-)
+from controller.core.slow_grid import NOISE, RISE, mean_load
+from controller.core.surge_verdicts import EVIDENCE_S, LARGER, evidence_s, missed
+from controller.core.surges import foreseen, prepare, surges_ahead
 from controller.core.types import QUANTILES, Forecast, Observation, Plan, Reason, Series, Surge
 from models.enums import Limit, SurgeStatus
 from tests.core.observed import (

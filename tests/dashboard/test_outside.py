@@ -9,8 +9,8 @@ from sqlalchemy import Engine
 from sqlmodel import Session, select
 from streamlit.testing.v1 import AppTest
 
+from controller.core.forecast.standing import demotion
 from dashboard import charts, figures, intents
-from dashboard.components.accuracy import demotion
 from dashboard.components.signals import gain, used_for, why
 from dashboard.queries import outside
 from dashboard.queries.standing import read_standing

@@ -9,9 +9,10 @@ import torch
 
 from controller import lstm_training
 from controller.core.forecast import lstm
-from controller.core.forecast.backtest import hold_out
-from controller.core.forecast.base import HOUR_GRID, CannotFit, model_named
+from controller.core.forecast.backtest import Evaluation, evaluate, rolling, targets_of
+from controller.core.forecast.base import HOUR_GRID, CannotFit, Model, model_named
 from controller.core.forecast.lstm import AHEAD, READ, Lstm, Weights
+from controller.core.forecast.select import hold_out_s
 from controller.core.series import DAY_S, HOUR_S
 from controller.core.types import Series
 from controller.fitting import FitPool
@@ -51,10 +52,16 @@ def test_numpy_computes_what_pytorch_trains() -> None:
     np.testing.assert_allclose(lstm.decoded(arrays, found, ahead), paths.numpy(), atol=1e-5)
 
 
+def last_days(model: Model, series: Series) -> Evaluation:
+    """The score on the last two days of a fit on what lies before them."""
+    edge_s = series.end_s - 2 * DAY_S
+    origins, forecasts = rolling(model, series, edge_s, series.end_s, 24, refit_s=2 * DAY_S, every_s=HOUR_S)
+    return evaluate(forecasts, targets_of(series, origins, 24))
+
+
 def test_a_trained_network_beats_the_last_value_on_days_never_seen(weights: Weights) -> None:
     for series in FLEET:
-        _, found = hold_out(Lstm(weights), series, 24, 2 * DAY_S, HOUR_S)
-        _, naive = hold_out(model_named("naive"), series, 24, 2 * DAY_S, HOUR_S)
+        found, naive = last_days(Lstm(weights), series), last_days(model_named("naive"), series)
         assert found.loss < 0.8 * naive.loss
         assert found.coverage_of(0.9) == pytest.approx(0.9, abs=0.1)
 
@@ -121,7 +128,7 @@ def test_one_network_is_trained_a_day_on_all_services(monkeypatch: pytest.Monkey
     assert "3 series" in said
     found = trainer.weights(HOUR_S)
     assert found is not None
-    assert found.until_s == now_s - 2 * DAY_S
+    assert found.until_s == now_s - hold_out_s(FLEET[0])
     trainer.start(None, now_s + DAY_S - 1)
     assert trainer.collect() == []
     assert trainer.weights(HOUR_S) is found

@@ -9,24 +9,10 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import NullPool, create_engine, inspect
 from sqlmodel import SQLModel
 
-from models import (
-    fleet,
-    forecasts,
-    guardrails,
-    intents,
-    jobs,
-    ledger,
-    offers,
-    plans,
-    services,
-    signals,
-    surges,
-    telemetry,
-)
+from models import tables  # noqa: F401  (every table)
 from models.migrate import DatabaseRefused, Migrated, head, migrate
 
 ROOT = Path(__file__).parents[2]
-TABLES = (fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, services, signals, surges, telemetry)
 
 
 def test_an_empty_database_gets_every_table_and_a_second_time_changes_nothing(empty_database: str):

@@ -1,12 +1,10 @@
 """How well forecasts did: rolling origins, pinball loss, WAPE, coverage."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from controller.core.forecast.base import Fitted, IntArray, Model
-from controller.core.forecast.paths import usable
+from controller.core.forecast.base import IntArray, Model
 from controller.core.series import clip
 from controller.core.types import QUANTILES, FloatArray, Series
 
@@ -69,15 +67,6 @@ def evaluate(forecasts: FloatArray, actual: FloatArray, quantiles: tuple[float, 
     return Evaluation(quantiles, loss, covered, wape, int(known.any(axis=1).sum()), points)
 
 
-def evaluate_peaks(forecasts: FloatArray, actual: FloatArray, first: int, steps: int) -> Evaluation:
-    """Scores of the largest step among `steps` from `first` on: what a fleet that can't be changed meanwhile must
-    carry. The forecast of a peak is the largest of the path at each quantile."""
-    window = slice(first, first + steps)
-    known = np.isfinite(actual[:, window]).all(axis=1)
-    peak = np.where(known, np.where(np.isfinite(actual), actual, 0.0)[:, window].max(axis=1), np.nan)
-    return evaluate(forecasts[:, :, window].max(axis=2, keepdims=True), peak[:, None])
-
-
 def rolling(
     model: Model,
     series: Series,
@@ -105,33 +94,3 @@ def rolling(
 
 def _index(series: Series, at_s: float) -> int:
     return round((at_s - series.start_s) / series.step_s)
-
-
-def hold_out(model: Model, history: Series, steps: int, hold_out_s: float, every_s: float) -> tuple[Fitted, Evaluation]:
-    """The score on the last hold_out_s of history of a fit on what lies before it. Raises CannotFit."""
-    known = usable(history)
-    edge_s = known.end_s - hold_out_s
-    fitted = model.fit(clip(known, end_s=edge_s), steps)
-    count = len(known.values)
-    origins = np.arange(max(1, _index(known, edge_s)), count, max(1, round(every_s / known.step_s)), dtype=np.int64)
-    forecasts = model.predict_many(fitted, known, origins, steps)
-    return fitted, evaluate(forecasts, targets_of(known, origins, steps))
-
-
-def combined(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """One score of several, weighted by what each measured. ValueError for none."""
-    measured = [e for e in evaluations if e.points]
-    if not measured:
-        if not evaluations:
-            raise ValueError("nothing to combine")
-        return evaluations[0]
-    weight = np.array([e.points for e in measured], dtype=np.float64)
-    weight /= weight.sum()
-    return Evaluation(
-        measured[0].quantiles,
-        weight @ np.stack([e.pinball for e in measured]),
-        weight @ np.stack([e.coverage for e in measured]),
-        float(weight @ np.array([e.wape for e in measured])),
-        sum(e.origins for e in measured),
-        sum(e.points for e in measured),
-    )

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
+from controller.core.series import DAY_S
 from controller.core.types import QUANTILES, FloatArray, Series
 
 PRIOR_LOG_SD: Final = 0.3
@@ -25,7 +26,6 @@ LEAST_FACTOR: Final = 0.05
 OBSERVED: Final = (0.1, 10.0)
 """An observed factor is held within these: one absurd hour is not a campaign."""
 WEEKS: Final = 4
-DAY_S: Final = 86400.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,3 +295,10 @@ def drifted(
         text = f"drift: {covered:.0%} of the load lay under the 0.9 quantile {over}"
         return Verdict(True, text, {**numbers, "coverage_p90": covered})
     return None
+
+
+def demotion(leader: str, judgement: str) -> str:
+    """That a leader is demoted and the judgement that stands: none yet after a restart. The one that demoted it begins
+    with that already."""
+    told = f"{leader} is demoted"
+    return judgement if judgement.startswith(told) else f"{told}: {judgement}" if judgement else told

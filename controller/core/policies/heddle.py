@@ -16,7 +16,8 @@ from controller.core.mix import Mix, greedy_mix, resize, within_burn
 from controller.core.plan import COMING, Actions, hold, release_order, speeds, staying
 from controller.core.policies.base import Memory
 from controller.core.stabilize import may_release, stabilize
-from controller.core.surges import Prepared, foreseen, missed, prepare
+from controller.core.surge_verdicts import missed
+from controller.core.surges import Prepared, foreseen, prepare
 from controller.core.types import Observation, Override, Plan, Reason, Replica
 from models.enums import Limit, Mode, OverrideKind, ReplicaState
 

@@ -1,0 +1,18 @@
+"""Every module that has tables. Importing it registers them all with SQLModel's metadata."""
+
+from models import (
+    fleet,
+    forecasts,
+    guardrails,
+    intents,
+    jobs,
+    ledger,
+    offers,
+    plans,
+    services,
+    signals,
+    surges,
+    telemetry,
+)
+
+MODULES = (fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, services, signals, surges, telemetry)
