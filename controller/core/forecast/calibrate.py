@@ -35,6 +35,7 @@ LARGEST: Final = 20.0
 FIRST_CORRECTED: Final = 1
 """The median is left alone: it is what the models are compared by, and it has no side to be safe on."""
 
+_QUANTILES: Final = np.asarray(QUANTILES)
 _ARRAYS: Final = ("shift", "covered", "raw_covered", "weight")
 
 
@@ -115,35 +116,9 @@ def observe_many(
     known = np.isfinite(actual) & np.isfinite(raw).all(axis=1)
     if not known.any():
         return calibration
-    bucket, raw, actual = _bucket(calibration, steps[known]), raw[known], actual[known]
-    width = np.diff((0, *calibration.ends)).astype(np.float64)
-    quantiles = np.asarray(QUANTILES)
-    corrected = np.maximum(raw + calibration.shift[bucket] * _scale(raw.T).T, 0.0)
-    # A quantile moves by its own misses; what is shown is what was issued, in order. By the misses of the ordered ones
-    # two that have crossed would each be blamed for the other and drift apart for ever.
-    own_hit = (actual[:, None] <= corrected + 1e-9).astype(np.float64)
-    hit = (actual[:, None] <= np.sort(corrected, axis=1) + 1e-9).astype(np.float64)
-    raw_hit = (actual[:, None] <= raw + 1e-9).astype(np.float64)
-    shift, covered = calibration.shift.copy(), calibration.covered.copy()
-    raw_covered, weight = calibration.raw_covered.copy(), calibration.weight.copy()
-    for b in np.unique(bucket):
-        mine = bucket == b
-        share = float(mine.sum()) / float(width[b])  # whole origins that this is the outcome of
-        pace = gain * min(1.0, NEAR_S / (calibration.ends[b] * calibration.step_s))
-        move = pace * share * (quantiles - own_hit[mine].mean(axis=0))
-        shift[b, FIRST_CORRECTED:] += move[FIRST_CORRECTED:]
-        keep = 0.5 ** (share / REMEMBERED)
-        total = weight[b] * keep + share
-        covered[b] = (covered[b] * weight[b] * keep + share * hit[mine].mean(axis=0)) / total
-        raw_covered[b] = (raw_covered[b] * weight[b] * keep + share * raw_hit[mine].mean(axis=0)) / total
-        weight[b] = total
-    return replace(
-        calibration,
-        shift=np.clip(shift, -LARGEST, LARGEST),
-        covered=covered,
-        raw_covered=raw_covered,
-        weight=weight,
-    )
+    tracked = _Tracked.of(calibration, gain)
+    tracked.take(_bucket(calibration, steps[known]), raw[known], _scale(raw[known].T)[0], actual[known])
+    return tracked.calibration()
 
 
 def rehearsed(
@@ -156,44 +131,77 @@ def rehearsed(
     i + j + 1.
     """
     count, _, steps = values.shape
-    out = np.empty_like(values)
-    fed = np.zeros(count, dtype=np.int64)
-    live = 0
-    for i in range(count):
-        calibration, live = _feed(calibration, int(origins[i]), origins, values, actual, fed, live, i, gain)
-        out[i] = calibrated(calibration, values[i])
-    end = int(origins[-1]) + steps if count else 0
-    calibration, _ = _feed(calibration, end, origins, values, actual, fed, live, count, gain)
-    return calibration, out
+    scale = _scale(values)
+    ahead = np.arange(steps)
+    # By the first origin that knows of it, `count` for those known only after the last; and in the order of forecasts.
+    turn = np.searchsorted(origins, origins[:, None] + ahead + 1)
+    turn[~(np.isfinite(actual) & np.isfinite(values).all(axis=1))] = count + 1
+    order = np.argsort(turn, axis=None, kind="stable")
+    at = np.searchsorted(turn.ravel()[order], np.arange(count + 2))
+    raw = np.swapaxes(values, 1, 2).reshape(-1, len(QUANTILES))[order]
+    bucket = np.tile(_bucket(calibration, ahead), count)[order]
+    unit, came = scale.ravel()[order], actual.ravel()[order]
+    tracked = _Tracked.of(calibration, gain)
+    shifts = np.empty((count, *calibration.shift.shape))
+    for i in range(count + 1):
+        some = slice(int(at[i]), int(at[i + 1]))
+        if some.start < some.stop:
+            tracked.take(bucket[some], raw[some], unit[some], came[some])
+        if i < count:
+            shifts[i] = tracked.shift
+    shift = np.swapaxes(shifts[:, _bucket(calibration, ahead)], 1, 2)
+    return tracked.calibration(), ordered(values + shift * scale)
 
 
-def _feed(
-    calibration: Calibration,
-    now: int,
-    origins: IntArray,
-    values: FloatArray,
-    actual: FloatArray,
-    fed: IntArray,
-    live: int,
-    upto: int,
-    gain: float,
-) -> tuple[Calibration, int]:
-    """Take in every step of the forecasts before `upto` that is over at the step `now` and was not taken in yet."""
-    at: list[int] = []
-    rows: list[FloatArray] = []
-    truths: list[float] = []
-    for k in range(live, upto):
-        over = min(now - int(origins[k]), values.shape[2])
-        for j in range(int(fed[k]), over):
-            at.append(j)
-            rows.append(values[k, :, j])
-            truths.append(float(actual[k, j]))
-        fed[k] = max(int(fed[k]), over)
-    while live < upto and fed[live] == values.shape[2]:
-        live += 1
-    if not at:
-        return calibration, live
-    return observe_many(calibration, np.array(at), np.stack(rows), np.array(truths), gain), live
+@dataclass(slots=True)
+class _Tracked:
+    """A calibration on its way through many outcomes: the same numbers, changed in place."""
+
+    start: Calibration
+    shift: FloatArray
+    covered: FloatArray
+    raw_covered: FloatArray
+    weight: FloatArray
+    width: FloatArray
+    pace: FloatArray
+
+    @classmethod
+    def of(cls, start: Calibration, gain: float) -> "_Tracked":
+        ends = np.asarray(start.ends, dtype=np.float64)
+        pace = gain * np.minimum(1.0, NEAR_S / (ends * start.step_s))
+        width = np.diff(ends, prepend=0.0)
+        arrays = (start.shift.copy(), start.covered.copy(), start.raw_covered.copy(), start.weight.copy())
+        return cls(start, *arrays, width, pace)
+
+    def take(self, bucket: IntArray, raw: FloatArray, unit: FloatArray, actual: FloatArray) -> None:
+        """n outcomes that are all known, judged by the correction before them: bucket, unit and actual (n,), raw
+        (n, quantiles)."""
+        corrected = np.maximum(raw + self.shift[bucket] * unit[:, None], 0.0)
+        # A quantile moves by its own misses; what is shown is what was issued, in order. By the misses of the ordered
+        # ones two that have crossed would each be blamed for the other and drift apart for ever.
+        level = actual[:, None] - 1e-9
+        hits = np.concatenate([level <= corrected, level <= np.sort(corrected, axis=1), level <= raw], axis=1)
+        one = (bucket == np.arange(len(self.width))[:, None]).astype(np.float64)
+        number = one.sum(axis=1)
+        seen = number > 0
+        mean = (one @ hits)[seen] / number[seen, None]
+        own, shown, bare = np.split(mean, 3, axis=1)
+        share = number[seen] / self.width[seen]  # whole origins that this is the outcome of
+        move = (self.pace[seen] * share)[:, None] * (_QUANTILES - own)
+        moved = self.shift[seen, FIRST_CORRECTED:] + move[:, FIRST_CORRECTED:]
+        self.shift[seen, FIRST_CORRECTED:] = np.clip(moved, -LARGEST, LARGEST)
+        before = self.weight[seen] * 0.5 ** (share / REMEMBERED)
+        total = before + share
+        part = (share / total)[:, None]
+        self.covered[seen] += part * (shown - self.covered[seen])
+        self.raw_covered[seen] += part * (bare - self.raw_covered[seen])
+        self.weight[seen] = total
+
+    def calibration(self) -> Calibration:
+        """As it is now."""
+        return replace(
+            self.start, shift=self.shift, covered=self.covered, raw_covered=self.raw_covered, weight=self.weight
+        )
 
 
 def coverage(calibration: Calibration, *, raw: bool = False) -> FloatArray:

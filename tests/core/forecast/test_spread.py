@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import linprog
 
 from controller.core.forecast.backtest import evaluate, targets_of
 from controller.core.forecast.base import model_named
+from controller.core.forecast.regression import weighted_quantile
 from controller.core.forecast.spread import ROWS, around_knots, gathered, knots, regress_quantiles
 from controller.core.series import DAY_S, clip, resample
 from controller.core.types import QUANTILES
@@ -39,6 +41,46 @@ def test_regression_scales_with_its_units_and_keeps_slopes_positive(seed: int, u
     other = regress_quantiles(scaled, targets * unit, weights)
     np.testing.assert_allclose(other[..., 0], found[..., 0] * unit, rtol=1e-3, atol=1e-3 * unit)
     np.testing.assert_allclose(other[..., 1:], found[..., 1:], rtol=1e-3, atol=1e-3)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 0.0, 1.0, 2.5, 4.0]), st.floats(0.01, 5.0)), min_size=1, max_size=60),
+    st.sampled_from(QUANTILES),
+)
+def test_a_weighted_quantile_is_the_least_value_that_bears_its_share(
+    pairs: list[tuple[float, float]], quantile: float
+) -> None:
+    values, weights = (np.array(part) for part in zip(*pairs, strict=True))
+    found = weighted_quantile(values.copy(), weights.copy(), quantile)
+    wanted = quantile * weights.sum()
+    assert found in values
+    assert weights[values <= found].sum() >= wanted * (1 - 1e-9)
+    assert weights[values < found].sum() <= wanted * (1 + 1e-9)
+
+
+def test_the_regression_loses_hardly_more_than_linear_programming() -> None:
+    """Against the exact minimum, found by scipy's solver of the linear programme that quantile regression is."""
+    generator = np.random.default_rng(7)
+    x = np.concatenate([np.ones((150, 1)), generator.exponential(1.0, (150, 3))], axis=1)
+    y = x @ np.array([0.2, 1.0, 0.5, 0.0]) * generator.gamma(4.0, 0.25, 150)
+    found = regress_quantiles(x[None], y[None], np.ones((1, 150)))[0]
+    for quantile, coefficients in zip(QUANTILES, found, strict=True):
+        cost = np.concatenate([np.zeros(4), np.full(150, quantile), np.full(150, 1 - quantile)])
+        both = np.concatenate([x, np.eye(150), -np.eye(150)], axis=1)
+        exact = linprog(cost, A_eq=both, b_eq=y, bounds=[(None, None), *[(0, None)] * 303])
+        rest = y - x @ coefficients
+        assert np.maximum(quantile * rest, (quantile - 1) * rest).sum() <= 1.01 * exact.fun + 1e-9
+
+
+def test_features_that_are_one_and_the_same_share_the_slope() -> None:
+    generator = np.random.default_rng(8)
+    level = generator.uniform(1.0, 9.0, 400)
+    targets = (level * generator.gamma(4.0, 0.25, 400))[None]
+    features = np.stack([np.ones_like(level), level, level], axis=1)[None]
+    both = regress_quantiles(features, targets, np.ones((1, 400)))[0]
+    one = regress_quantiles(features[:, :, :2], targets, np.ones((1, 400)))[0]
+    np.testing.assert_allclose(both[:, 1:].sum(axis=1), one[:, 1], rtol=0.02)
 
 
 def test_knots_are_dense_at_first_and_reach_the_end() -> None:
