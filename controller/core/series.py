@@ -102,30 +102,24 @@ def resample(series: Series, step_s: float) -> Series:
 
 
 def filled(series: Series, short_s: float = 1800.0) -> Series:
-    """Without gaps, for models that can't take NaN.
+    """Without gaps, for models that can't take NaN; each step by what was known before it alone, so that a backtest
+    sees no more than there was to see.
 
-    A gap up to short_s is interpolated (at the end: the last value holds); a longer one takes what was there a day
-    earlier, else a day later, else the mean of all that is known; nothing known at all stays NaN.
+    For short_s into a gap the last value holds; from there on what was there a day earlier, where that is known or was
+    filled. What lies before the first known value takes it; nothing known at all stays NaN.
     """
     values = series.values
     gaps = ~np.isfinite(values)
     if not gaps.any() or gaps.all():
         return series
-    known = np.flatnonzero(~gaps)
-    out = np.array(values, dtype=np.float64)
     index = np.arange(len(values))
     before = np.maximum.accumulate(np.where(gaps, -1, index))
-    after = np.minimum.accumulate(np.where(gaps, len(values), index)[::-1])[::-1]
-    short = gaps & ((after - before - 1) * series.step_s <= short_s)
-    out[short] = np.interp(index[short], known, values[known])
+    out = values[np.where(before < 0, int(np.argmin(gaps)), before)]
     day = round(DAY_S / series.step_s)
-    for i in np.flatnonzero(gaps & ~short):  # in order, so that a gap of several days repeats the day before it
-        if i >= day and np.isfinite(out[i - day]):
-            out[i] = out[i - day]
-    rest = np.flatnonzero(~np.isfinite(out))
-    later = rest[rest + day < len(out)]
-    out[later] = values[later + day]
-    out[~np.isfinite(out)] = float(values[known].mean())
+    late = gaps & (before >= 0) & ((index - before) * series.step_s > short_s)
+    earlier = (index >= day) & (before[np.maximum(index - day, 0)] >= 0)
+    for i in np.flatnonzero(late & earlier):  # in order: a gap of days repeats the day before it
+        out[i] = out[i - day]
     return Series(series.start_s, series.step_s, out)
 
 

@@ -101,8 +101,18 @@ def test_a_short_gap_is_bridged_and_a_long_one_repeats_the_day_before() -> None:
     values[30:40] = NAN
     values[50] = NAN
     full = filled(Series(0, hour, values), short_s=hour)
-    np.testing.assert_array_equal(full.values[30:40], day[6:16])
-    assert full.values[50] == pytest.approx(2.0)
+    np.testing.assert_array_equal(full.values[30:40], [day[5], *day[7:16]])
+    assert full.values[50] == day[1]
+
+
+@given(st.lists(st.one_of(st.just(NAN), st.floats(0.0, 9.0)), min_size=1, max_size=120), st.integers(0, 120))
+def test_a_gap_is_filled_by_what_was_known_before_it(values: list[float], cut: int) -> None:
+    """The filling of a beginning is the beginning of the filling: what comes later changes nothing, were it a gap."""
+    steps = [NAN if value < 3.0 else value for value in values]
+    whole = filled(series(*steps, step_s=7200.0), short_s=3 * 3600.0).values
+    first = next((i for i, value in enumerate(steps) if value == value), len(steps))
+    part = filled(series(*steps[:cut], step_s=7200.0), short_s=3 * 3600.0).values
+    np.testing.assert_array_equal(part[first:], whole[first:cut])
 
 
 def test_filling_leaves_no_gap_unless_nothing_is_known() -> None:

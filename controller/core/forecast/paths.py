@@ -133,8 +133,12 @@ class PathModel:
         self, fitted: Fitted, history: Series, origins: IntArray, steps: int, signals: Sequence[Signal] = ()
     ) -> FloatArray:
         ahead = np.arange(steps, dtype=np.int64)
-        features = self._all_features(fitted, filled(_believed(fitted, history)), origins, ahead, fitted.uses, signals)
-        return ordered(quantiles_of(fitted.spread, features))
+        known = _believed(fitted, history)
+        features = self._all_features(fitted, filled(known), origins, ahead, fitted.uses, signals)
+        found = ordered(quantiles_of(fitted.spread, features))
+        measured = np.flatnonzero(np.isfinite(known.values))
+        found[origins <= (measured[0] if len(measured) else len(known.values))] = np.nan
+        return found
 
     def _all_features(
         self,

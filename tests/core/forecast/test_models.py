@@ -81,6 +81,39 @@ def test_the_future_is_not_looked_at(
 
 
 @pytest.mark.parametrize(("name", "step_s", "steps"), ALL)
+def test_what_came_after_a_gap_does_not_tell_what_was_in_it(
+    name: str, step_s: float, steps: int, later: Series, fits: dict[tuple[str, float], Fitted]
+) -> None:
+    """Origins in a gap, and just after it, in a backtest: the load that follows may be anything."""
+    series = resample(later, step_s)
+    first = round(DAYS * DAY_S / step_s)
+    width = max(2, round(1500 / step_s))
+    values = series.values.copy()
+    values[first - width : first + width] = np.nan
+    other = values.copy()
+    other[first + width :] *= 7.0
+    origins = np.arange(first, first + width + 1)
+    model = model_named(name)
+    one, two = (
+        model.predict_many(fits[name, step_s], Series(series.start_s, step_s, each), origins, steps)
+        for each in (values, other)
+    )
+    np.testing.assert_array_equal(one, two)
+    made_s = series.start_s + origins[0] * step_s
+    alone = model.predict(fits[name, step_s], Series(series.start_s, step_s, values[:first]), made_s, steps)
+    np.testing.assert_allclose(alone, one[0], rtol=1e-6, atol=1e-9)
+
+
+def test_before_anything_was_measured_nothing_is_forecast(later: Series) -> None:
+    series = resample(later, 3600.0)
+    values = series.values.copy()
+    fitted = model_named("naive").fit(series, 24)
+    values[:50] = np.nan
+    found = model_named("naive").predict_many(fitted, Series(series.start_s, 3600.0, values), np.array([50, 51]), 24)
+    assert np.isnan(found[0]).all() and np.isfinite(found[1]).all()
+
+
+@pytest.mark.parametrize(("name", "step_s", "steps"), ALL)
 def test_fits_are_plain_small_and_the_same_twice(
     name: str, step_s: float, steps: int, history: Series, fits: dict[tuple[str, float], Fitted]
 ) -> None:
