@@ -402,6 +402,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(documented(runs), indent=2, allow_nan=False, default=float))
     else:
         text = "\n\n".join(told(run) for run in runs)
+        if not available():
+            text = f"Without the LSTM: PyTorch (`make lstm`) was not installed where this was measured.\n\n{text}"
         print(text)
         if args.requests is None and args.evaluate_from is None:
             report.write_section("forecasting", "Forecasts", "python -m benchmarks.forecasting", text)

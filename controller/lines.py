@@ -25,7 +25,10 @@ from controller.core.series import DAY_S, HOUR_S, clip, sanitise
 from controller.core.types import FloatArray, Forecast, Series
 from controller.fits import FitOutcome, Refit
 
-DRIFT_EVERY_S: Final = 6 * HOUR_S
+DRIFT_AFTER_S: Final = 12 * HOUR_S
+"""What drifted must have done so since the last selection, at least for the half of what it is judged over: the other
+half was known to the selection."""
+DRIFT_EVERY_S: Final = DAY_S
 FORGET_S: Final = 2 * DAY_S
 """Set back by more than this, a clock was wrong before: what was issued in that time is forgotten. By less, and nothing
 is issued again until the time comes that was issued for last, so that no step teaches twice."""
@@ -96,7 +99,7 @@ def learn(line: Line, series: Series, now_s: float, outside: Outside) -> list[Ch
     line.parameters = replace(line.parameters, standing=standing)
     line.judgement = verdict.text
     said = [line.say(verdict.text, verdict.numbers)] if verdict.changed else []
-    return said + _drift(line, line.parameters, now_s, hours)
+    return said + _drift(line, line.parameters, now_s)
 
 
 def _usual(line: Line, series: Series, now_s: float, outside: Outside) -> Series:
@@ -134,13 +137,13 @@ def _joined(parts: Sequence[Float32Array]) -> FloatArray:
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
-def _drift(line: Line, parameters: Parameters, now_s: float, hours: float) -> list[Change]:
-    rested = min(abs(now_s - line.drifted_s), abs(now_s - parameters.selected_s)) >= DRIFT_EVERY_S
+def _drift(line: Line, parameters: Parameters, now_s: float) -> list[Change]:
+    rested = abs(now_s - line.drifted_s) >= DRIFT_EVERY_S and abs(now_s - parameters.selected_s) >= DRIFT_AFTER_S
     if line.drift or not rested:
         return []
     leader = parameters.standing.leader
     pinball = next((score.pinball for score in parameters.scores if score.model == leader), None)
-    verdict = drifted(parameters.standing, pinball, parameters.load, now_s, hours)
+    verdict = drifted(parameters.standing, pinball, parameters.load, now_s)
     if verdict is None:
         return []
     line.drift, line.drifted_s = verdict.text, now_s

@@ -11,6 +11,7 @@ from sqlmodel import Session, select
 
 from controller import fits
 from controller.core.forecast.base import TEN_MINUTE_GRID
+from controller.core.forecast.parameters import SCHEMA
 from controller.core.forecast.select import select as select_model
 from controller.core.series import DAY_S, HOUR_S, clip
 from controller.core.types import Series
@@ -76,7 +77,7 @@ def test_a_fit_writes_scores_standing_parameters_and_the_change(
     assert standing.live_pinball is None and standing.coverage[0]["issued"] == [None, None, None]
     assert standing.history_s == 6 * DAY_S and standing.signals == []
     (stored,) = rows(engine, ForecastParameters)
-    assert stored.leader == leader and stored.payload["schema"] == 1
+    assert stored.leader == leader and stored.payload["schema"] == SCHEMA
 
 
 def test_a_day_of_ticks_keeps_one_row_a_line_and_a_restart_goes_on_from_it(

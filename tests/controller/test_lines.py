@@ -12,7 +12,7 @@ from controller.advance import advance
 from controller.core.forecast import calibrate
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID, Fitted, model_named
 from controller.core.forecast.events import Event
-from controller.core.forecast.select import Score
+from controller.core.forecast.select import Score, select
 from controller.core.forecast.signals import Outside, Signal
 from controller.core.forecast.standing import coverage, live
 from controller.core.series import DAY_S, HOUR_S, clip, resample
@@ -185,17 +185,28 @@ def test_a_change_of_level_demotes_what_does_not_follow_it() -> None:
     assert known(line).standing.serving != "seasonal_naive_168h"
 
 
-def test_drift_asks_for_a_new_selection_once_in_six_hours() -> None:
+def test_drift_asks_for_a_new_selection_after_half_a_day_and_once_a_day() -> None:
     line = started(beside=(), spoilt=0.2)
-    known(line)
-    said = run(line, LOAD, NOW_S, 16)
+    said = run(line, LOAD, NOW_S, 20)
     told = [(hours, change.what) for hours, change in said if "drift" in change.what]
     assert len(told) == 1 and "the models are selected anew" in told[0][1]
-    assert 6 <= told[0][0] <= 7, "not sooner than six hours after a selection"
-    keep(line, outcome(line, known(line).fitted, Refit.DRIFT), NOW_S + 16 * HOUR_S)
+    assert 12 <= told[0][0] <= 13, "not sooner than half a day after a selection"
+    keep(line, outcome(line, known(line).fitted, Refit.DRIFT), NOW_S + 20 * HOUR_S)
     assert line.drift == ""
-    said = run(line, LOAD, NOW_S + 16 * HOUR_S, 7)
-    assert [6 <= hours <= 7 for hours, change in said if "drift" in change.what] == [True]
+    said = run(line, LOAD, NOW_S + 20 * HOUR_S, 20)
+    assert [16 <= hours <= 17 for hours, change in said if "drift" in change.what] == [True], "a day after the last one"
+
+
+def test_a_busy_evening_is_no_drift() -> None:
+    """Six busy hours err by more than the mean of the backtest's whole days, every day; that is their nature."""
+    series = demand(12.0, lambda day: np.where(np.mod(day, 1.0) < 0.25, 3.0, 0.3))
+    line = started("profile", (), series)
+    assert line.parameters is not None
+    coarse = resample(series, TEN_MINUTE_GRID[0])
+    court = select(clip(coarse, end_s=NOW_S), TEN_MINUTE_GRID[1], names=("profile",))
+    line.parameters = replace(line.parameters, scores=court.scores, load=float(coarse.values[: 6 * 144].mean()))
+    said = run(line, series, NOW_S, 72)
+    assert not [change.what for _, change in said if "drift" in change.what]
 
 
 # --- what is known from outside ---

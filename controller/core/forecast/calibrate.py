@@ -4,7 +4,10 @@ A quantile of 0.9 should be exceeded one time in ten. Where the truth exceeds it
 often down, each time by a step in proportion to the miss: quantile tracking, the P part of Angelopoulos, Candès &
 Tibshirani (2023), "Conformal PID control for time series prediction", after Gibbs & Candès (2021). Coverage then tends
 to the nominal one whatever the demand does, growth and changes of level included; it is measured and shown, not
-promised. Corrections count in units of the forecast's own spread, so that they fit a busy hour and a quiet one.
+promised. Corrections count in units of the forecast's own spread, so that they fit a busy hour and a quiet one; and an
+outcome counts in proportion to that spread, as it does in the gradient of the pinball loss of the load itself. An hour
+that is forecast silent and is silent lies under every quantile: it has no spread to correct and says nothing of the
+busy hours. So coverage tends to the nominal one where load is expected, and over all hours it is higher.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,14 +32,16 @@ SEED_GAIN: Final = 0.01
 """For what a selection held out: those forecasts came from an older fit than the one that will serve, a hint only."""
 LEVEL_SHARE: Final = 0.05
 """A spread is never taken as less than this share of the 0.9 quantile: a band of no width could not be moved."""
+MOST: Final = 3.0
+"""No outcome counts for more than so many usual ones."""
 REMEMBERED: Final = 96.0
-"""Origins over which the shown coverage forgets (a half-life, in whole origins)."""
+"""Origins over which the shown coverage and the usual spread forget (a half-life, in whole origins)."""
 LARGEST: Final = 20.0
 FIRST_CORRECTED: Final = 1
 """The median is left alone: it is what the models are compared by, and it has no side to be safe on."""
 
 _QUANTILES: Final = np.asarray(QUANTILES)
-_ARRAYS: Final = ("shift", "covered", "raw_covered", "weight")
+_ARRAYS: Final = ("shift", "covered", "raw_covered", "weight", "spread")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,8 @@ class Calibration:
     """Corrections of one series on one grid, and the coverage that they are made from.
 
     `shift`, `covered` and `raw_covered` have shape (buckets, quantiles), `weight` (buckets,): how many origins the
-    coverage stands on. `ends`: the step after each bucket's last.
+    coverage stands on, and `spread` (buckets,): the usual spread of the forecasts, in load. `ends`: the step after each
+    bucket's last.
     """
 
     step_s: float
@@ -54,6 +60,7 @@ class Calibration:
     covered: FloatArray
     raw_covered: FloatArray
     weight: FloatArray
+    spread: FloatArray
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers and lists."""
@@ -69,9 +76,7 @@ class Calibration:
             raise ValueError("the stored calibration is of another shape")
         if not all(np.isfinite(part).all() for part in read.values()):
             raise ValueError("the stored calibration holds what is no number")
-        return Calibration(
-            bare.step_s, bare.steps, bare.ends, read["shift"], read["covered"], read["raw_covered"], read["weight"]
-        )
+        return replace(bare, **read)
 
 
 def bucket_ends(step_s: float, steps: int) -> tuple[int, ...]:
@@ -85,7 +90,8 @@ def fresh(step_s: float, steps: int) -> Calibration:
     """No correction, nothing measured."""
     ends = bucket_ends(step_s, steps)
     nothing = np.zeros((len(ends), len(QUANTILES)))
-    return Calibration(step_s, steps, ends, nothing, nothing.copy(), nothing.copy(), np.zeros(len(ends)))
+    none = np.zeros(len(ends))
+    return Calibration(step_s, steps, ends, nothing, nothing.copy(), nothing.copy(), none, none.copy())
 
 
 def calibrated(calibration: Calibration, values: FloatArray) -> FloatArray:
@@ -162,6 +168,7 @@ class _Tracked:
     covered: FloatArray
     raw_covered: FloatArray
     weight: FloatArray
+    spread: FloatArray
     width: FloatArray
     pace: FloatArray
 
@@ -170,8 +177,7 @@ class _Tracked:
         ends = np.asarray(start.ends, dtype=np.float64)
         pace = gain * np.minimum(1.0, NEAR_S / (ends * start.step_s))
         width = np.diff(ends, prepend=0.0)
-        arrays = (start.shift.copy(), start.covered.copy(), start.raw_covered.copy(), start.weight.copy())
-        return cls(start, *arrays, width, pace)
+        return cls(start, *(getattr(start, name).copy() for name in _ARRAYS), width, pace)
 
     def take(self, bucket: IntArray, raw: FloatArray, unit: FloatArray, actual: FloatArray) -> None:
         """n outcomes that are all known, judged by the correction before them: bucket, unit and actual (n,), raw
@@ -184,24 +190,24 @@ class _Tracked:
         one = (bucket == np.arange(len(self.width))[:, None]).astype(np.float64)
         number = one.sum(axis=1)
         seen = number > 0
-        mean = (one @ hits)[seen] / number[seen, None]
-        own, shown, bare = np.split(mean, 3, axis=1)
-        share = number[seen] / self.width[seen]  # whole origins that this is the outcome of
-        move = (self.pace[seen] * share)[:, None] * (_QUANTILES - own)
-        moved = self.shift[seen, FIRST_CORRECTED:] + move[:, FIRST_CORRECTED:]
-        self.shift[seen, FIRST_CORRECTED:] = np.clip(moved, -LARGEST, LARGEST)
+        one, number = one[seen], number[seen]
+        share = number / self.width[seen]  # whole origins that this is the outcome of
         before = self.weight[seen] * 0.5 ** (share / REMEMBERED)
         total = before + share
         part = (share / total)[:, None]
+        self.weight[seen] = total
+        self.spread[seen] += part[:, 0] * (one @ unit / number - self.spread[seen])
+        counts = np.minimum(unit / np.maximum(self.spread[bucket], 1e-12), MOST)
+        shown, bare = np.split(one @ hits[:, len(QUANTILES) :] / number[:, None], 2, axis=1)
         self.covered[seen] += part * (shown - self.covered[seen])
         self.raw_covered[seen] += part * (bare - self.raw_covered[seen])
-        self.weight[seen] = total
+        missed = one @ (counts[:, None] * (_QUANTILES - hits[:, : len(QUANTILES)]))
+        moved = self.shift[seen] + (self.pace[seen] / self.width[seen])[:, None] * missed
+        self.shift[seen, FIRST_CORRECTED:] = np.clip(moved, -LARGEST, LARGEST)[:, FIRST_CORRECTED:]
 
     def calibration(self) -> Calibration:
         """As it is now."""
-        return replace(
-            self.start, shift=self.shift, covered=self.covered, raw_covered=self.raw_covered, weight=self.weight
-        )
+        return replace(self.start, **{name: getattr(self, name) for name in _ARRAYS})
 
 
 def coverage(calibration: Calibration, *, raw: bool = False) -> FloatArray:

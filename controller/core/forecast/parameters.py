@@ -22,7 +22,7 @@ from controller.core.forecast.signals import Admission, SignalUse
 from controller.core.forecast.standing import Standing
 from controller.core.types import FloatArray
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 _LARGEST: Final = 10_000_000
 _DEEPEST: Final = 3
 

@@ -120,6 +120,10 @@ class _Court:
         losses = [combine.losses_of(trial.forecasts, self.actual, self.known.step_s) for trial in trials]
         return combine.weights_of(np.stack(losses))
 
+    def heard(self, trials: Sequence[_Trial]) -> list[_Trial]:
+        """Those that the combination is made of: the best in any band of horizons."""
+        return [trial for trial, weights in zip(trials, self.weights(trials), strict=True) if weights.any()]
+
     def calibration(self, trial: _Trial) -> Calibration:
         bare = fresh(self.known.step_s, self.steps)
         return rehearsed(bare, self.origins, trial.forecasts, self.actual, SEED_GAIN)[0]
@@ -152,9 +156,9 @@ def select(
     extra = {model.name: model for model in given}
     court = _Court.of(known, steps, hold_out_s(known), extra)
     found = [court.tried(name) for name in dict.fromkeys([*(names or names_for(history.step_s)), *extra])]
-    trials = [trial for trial in found if isinstance(trial, _Trial)]
-    members = sorted(trials, key=lambda trial: trial.evaluation.loss)[: combine.MOST]
-    judged = [*found, court.combined(members)] if trials else found
+    trials = sorted((trial for trial in found if isinstance(trial, _Trial)), key=lambda trial: trial.evaluation.loss)
+    judged = [*found, court.combined(trials)] if trials else found
+    members = court.heard(trials) if trials else []
     scores = [_score(each) for each in judged]
     order = ranked(scores, incumbent, court.kept_s) if trials else list(WITHOUT_EVIDENCE)
     failures: list[str] = []
@@ -209,7 +213,7 @@ def _refit(model: Model, history: Series, steps: int, signals: Sequence[Signal])
 
 
 def _whole(court: _Court, name: str, trials: Sequence[_Trial], signals: Sequence[Signal] = ()) -> Fitted:
-    """The model fitted on all of history; of a combination every member that has a weight. Raises CannotFit."""
+    """The model fitted on all of history; of a combination every member. Raises CannotFit."""
     if name != combine.NAME:
         return _refit(court.model(name), court.known, court.steps, signals)
     weights = court.weights(trials)

@@ -33,6 +33,9 @@ FEWEST_POINTS: Final = 24
 DRIFT: Final = 1.5
 LEAST_COVERAGE: Final = 0.8
 """Of the 0.9 quantile. Below it, or above DRIFT times the backtest's loss, the models are selected anew."""
+DRIFT_H: Final = 24
+"""Hours that drift is judged over. The backtest is of whole days: six busy hours always err more than its mean, and of
+them less is covered than of a day with its night."""
 KEPT_H: Final = 48
 NEAR_S: Final = 2 * HOUR_S
 FAR_S: Final = DAY_S
@@ -238,6 +241,17 @@ def _hours_agree(standing: Standing, better: str, worse: str, now_s: float, hour
     return bool(gains.mean() > 0 and gains.mean() >= SIGMAS * gains.std(ddof=1) / np.sqrt(len(gains)))
 
 
+def _hours_agree_on_misses(standing: Standing, now_s: float, hours: float) -> bool:
+    """Whether the leader's 0.9 quantile covered too little hour by hour: one bad hour of many origins is one hour."""
+    covered = [
+        coverage(replace(standing, hours={hour: tallies}), standing.leader, now_s, hours)[-1].issued[LEVELS.index(0.9)]
+        for hour, tallies in _within(standing, now_s, hours)
+        if standing.leader in tallies
+    ]
+    short = 0.9 - np.array(covered)
+    return len(short) > 1 and bool(short.mean() >= SIGMAS * short.std(ddof=1) / np.sqrt(len(short)))
+
+
 def _changed(standing: Standing, winner: Live, loser: Live, now_s: float, hours: float) -> tuple[Standing, Verdict]:
     back = winner.model == standing.leader
     after = replace(standing, serving=winner.model, changed_s=now_s)
@@ -270,14 +284,14 @@ def _numbers(serving: Live, base: Live | None, hours: float) -> dict[str, float 
 
 
 def drifted(
-    standing: Standing, backtest_pinball: float | None, backtest_load: float, now_s: float, hours: float = WINDOW_H
+    standing: Standing, backtest_pinball: float | None, backtest_load: float, now_s: float, hours: float = DRIFT_H
 ) -> Verdict | None:
     """Why the models should be selected anew, or None.
 
     The leader's live loss is over DRIFT times the backtest's, in GPUs and in relation to the load both: at a daily peak
     only the first is, on a quiet night only the second, and neither is drift. Or what it issued for the 0.9 quantile
-    covered less than LEAST_COVERAGE. `backtest_load` is the mean load that the backtest was judged on; NaN: unknown,
-    then the first alone counts.
+    covered less than LEAST_COVERAGE, and the hours agree on it: the mean of theirs is SIGMAS standard errors below 0.9.
+    `backtest_load` is the mean load that the backtest was judged on; NaN: unknown, then the first alone counts.
     """
     now = live(standing, standing.leader, now_s, hours)
     if now.points < FEWEST_POINTS or now.span_h < hours / 2:
@@ -291,7 +305,7 @@ def drifted(
             text = f"drift: live pinball {now.pinball:.3f} {over}, {backtest_pinball:.3f} in the backtest"
             return Verdict(True, text, numbers)
     covered = coverage(standing, standing.leader, now_s, hours)[-1].issued[LEVELS.index(0.9)]
-    if covered < LEAST_COVERAGE:
+    if covered < LEAST_COVERAGE and _hours_agree_on_misses(standing, now_s, hours):
         text = f"drift: {covered:.0%} of the load lay under the 0.9 quantile {over}"
         return Verdict(True, text, {**numbers, "coverage_p90": covered})
     return None

@@ -131,6 +131,25 @@ def test_what_is_right_already_is_left_alone() -> None:
     assert miss(shown, actual) < 0.03
 
 
+@pytest.mark.parametrize("murmur", [0.0, 0.02], ids=["silent", "nearly silent"])
+def test_silent_nights_leave_the_days_covered(murmur: float) -> None:
+    """Half of the hours are forecast silent and are: they lie under every quantile, and the days' band, which is right,
+    must not be narrowed until all hours together come to 0.9."""
+    count = 24 * 60
+    at = np.arange(count + HOUR_STEPS)
+    day = (at % 24) >= 12
+    values = np.where(day, 10.0 * (1.0 + NOISE * noise(len(at), 11)), 0.0)
+    path = outcomes(np.where(day, 10.0, murmur), count)
+    raw = np.maximum(path[:, None, :] * (1.0 + NOISE * Z[None, :, None]), 0.0)
+    actual = outcomes(values, count)
+    _, shown = rehearsed(fresh(3600.0, HOUR_STEPS), np.arange(count), raw, actual)
+    late, busy = slice(count // 2, None), path[count // 2 :, :NEAR] > 1.0
+    hit = actual[late, None, :NEAR] <= shown[late, :, :NEAR]
+    by_day = np.array([hit[:, q][busy].mean() for q in range(len(QUANTILES))])
+    assert np.abs(by_day - np.asarray(QUANTILES))[SIDE].max() < 0.04
+    assert hit[:, QUANTILES.index(0.9)].mean() > 0.93, "over all hours, the silent ones too"
+
+
 def learned(steps: int = HOUR_STEPS, step_s: float = 3600.0, seed: int = 6) -> Calibration:
     """After some outcomes, most of them above what was forecast."""
     generator = np.random.default_rng(seed)
@@ -216,7 +235,7 @@ def test_broken_json_is_refused(what: str) -> None:
         Calibration.from_json({**learned().to_json(), **BROKEN[what]})
 
 
-@pytest.mark.parametrize("name", ["step_s", "steps", "shift", "covered", "raw_covered", "weight"])
+@pytest.mark.parametrize("name", ["step_s", "steps", "shift", "covered", "raw_covered", "weight", "spread"])
 def test_json_that_lacks_a_part_is_refused(name: str) -> None:
     stored = learned().to_json()
     del stored[name]
@@ -289,7 +308,7 @@ def test_each_step_of_each_origin_counts_once_and_when_it_is_over(seed: int) -> 
     plain, plainly, taken = taken_one_by_one(bare, origins, values, actual)
     assert len(taken) == actual.size
     np.testing.assert_allclose(shown, plainly)
-    for name in ("shift", "covered", "raw_covered", "weight"):
+    for name in ("shift", "covered", "raw_covered", "weight", "spread"):
         np.testing.assert_allclose(getattr(found, name), getattr(plain, name))
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from controller.core.forecast.base import CannotFit, Fitted, model_named, reach_s
 from controller.core.forecast.calibrate import bucket_ends
 from controller.core.forecast.combine import (
+    BEST,
     COMBINATION,
     joined,
     losses_of,
@@ -89,6 +90,17 @@ class TestWeights:
         np.testing.assert_allclose(found.sum(axis=0), 1.0)
         assert found[0, 0] > found[1, 0] > found[2, 0] and found[2, 1] > found[1, 1] > found[0, 1]
         assert found[0, 2] == pytest.approx(0.5) and found[2, 2] < 1e-6
+
+    def test_in_each_band_the_best_are_heard_and_none_is_left_out_for_being_bad_in_another(self):
+        count = BEST + 3
+        near = np.arange(1.0, count + 1)
+        losses = np.stack([near, near[::-1]], axis=1)
+        found = weights_of(losses)
+        np.testing.assert_allclose(found.sum(axis=0), 1.0)
+        np.testing.assert_array_equal(found[:, 0] > 0, near <= BEST)
+        np.testing.assert_allclose(found[:, 1], found[::-1, 0])
+        equal = weights_of(np.ones((count, 1)))
+        assert np.count_nonzero(equal) == BEST
 
     def test_units_do_not_matter(self):
         losses = np.array([[1.0, 3.0], [2.0, 2.0]])

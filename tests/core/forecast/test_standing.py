@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from controller.core.forecast.base import GRIDS
 from controller.core.forecast.standing import (
     BASELINES,
+    DRIFT_H,
     KEPT_H,
     LEVELS,
     MARGIN,
@@ -236,14 +237,14 @@ def test_a_window_spans_two_dozen_steps_at_least(step_s: float) -> None:
 
 def steady(error: float, level: float = 10.0, width: float = 4.0) -> Standing:
     standing = begun(LEADER)
-    for i in range(36):
+    for i in range(144):
         standing = step(standing, START_S + i * TEN_MINUTES, level + error, {LEADER: around(level, width)})
     return standing
 
 
 def test_drift_is_a_loss_beyond_the_backtest_in_gpus_and_in_relation_to_the_load() -> None:
-    now_s = START_S + 6 * HOUR_S
-    fine = live(steady(0.0), LEADER, now_s, WINDOW_H).pinball
+    now_s = START_S + 24 * HOUR_S
+    fine = live(steady(0.0), LEADER, now_s, DRIFT_H).pinball
     assert drifted(steady(0.0), fine, 10.0, now_s) is None
     broken = drifted(steady(5.0), fine, 10.0, now_s)
     assert broken is not None and "in the backtest" in broken.text and broken.numbers["backtest_pinball"] == fine
@@ -254,10 +255,27 @@ def test_drift_is_a_loss_beyond_the_backtest_in_gpus_and_in_relation_to_the_load
 
 def test_drift_is_a_quantile_that_no_longer_covers() -> None:
     standing = begun(LEADER)
-    for i in range(36):
+    for i in range(144):
         standing = step(standing, START_S + i * TEN_MINUTES, 10.0 + 1.9 * (i % 3 == 0), {LEADER: around(10.0, 4.0)})
-    found = drifted(standing, 100.0, 10.0, START_S + 6 * HOUR_S)
+    found = drifted(standing, 100.0, 10.0, START_S + 24 * HOUR_S)
     assert found is not None and "67% of the load lay under the 0.9 quantile" in found.text
+
+
+def test_some_hours_that_are_missed_wholly_are_no_drift() -> None:
+    """Six hours in a row above the 0.9 quantile of all origins, the other eighteen below it: one event, not a habit."""
+    standing = begun(LEADER)
+    for i in range(144):
+        standing = step(standing, START_S + i * TEN_MINUTES, 10.0 + 1.9 * (i < 36), {LEADER: around(10.0, 4.0)})
+    now_s = START_S + 24 * HOUR_S
+    assert coverage(standing, LEADER, now_s, DRIFT_H)[-1].issued[LEVELS.index(0.9)] == 0.75
+    assert drifted(standing, 100.0, 10.0, now_s) is None
+
+
+def test_six_hours_are_not_judged_by_a_backtest_of_whole_days() -> None:
+    standing = begun(LEADER)
+    for i in range(36):
+        standing = step(standing, START_S + i * TEN_MINUTES, 15.0, {LEADER: around(10.0)})
+    assert drifted(standing, 0.1, 10.0, START_S + 6 * HOUR_S) is None
 
 
 def test_drift_needs_evidence() -> None:
