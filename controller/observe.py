@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from controller.backends.base import Backend, ClusterState, Notice, Telemetry
+from controller.core.activity import BIN_S, ActivityLog
 from controller.core.series import cumulative
 from controller.core.types import (
     ActionResult,
@@ -141,6 +142,7 @@ class Observer:
     _latencies: tuple[LatencyReading, ...] = ()
     _latencies_s: float = float("-inf")
     fresh_samples: tuple[Sample, ...] = ()
+    activity: ActivityLog | None = None
 
     def look(
         self,
@@ -161,6 +163,7 @@ class Observer:
             since = now_s - 86400.0 if since is None else since
             self.fresh_samples = telemetry.samples(self.service, since, now_s)
             self.demand.add(self.fresh_samples)
+        self._follow_tenants(telemetry, len(envelope.tiers), now_s)
         if self.read_latencies and now_s - self._latencies_s >= MINUTE_S:
             self._latencies = tuple(telemetry.latency(self.service, tier) for tier in envelope.tiers)
             self._latencies_s = now_s
@@ -189,4 +192,14 @@ class Observer:
             work_mean_s=work[0],
             work_scv=work[1],
             stale_after_s=self.stale_after_s,
+            activity=None if self.activity is None else self.activity.read(),
         )
+
+    def _follow_tenants(self, telemetry: Telemetry, tiers: int, now_s: float) -> None:
+        if self.activity is None:
+            self.activity = ActivityLog(tiers)
+        since_s = self.activity.end_s
+        if since_s is None or now_s - since_s >= BIN_S:
+            found = telemetry.activity(self.service, now_s - 86400.0 if since_s is None else since_s, now_s)
+            if found is not None:
+                self.activity.add(*found)

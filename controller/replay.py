@@ -18,9 +18,11 @@ import pandas as pd
 
 from controller.backends.base import ClusterState
 from controller.backends.simulated import kernel
+from controller.backends.simulated.activity import ActivityMeter
 from controller.backends.simulated.arrivals import Arrivals, Recorded, replicate
 from controller.backends.simulated.cluster import SimulatedCluster, Site, replica_id
 from controller.backends.simulated.engine import ZoneSeries
+from controller.core.activity import BIN_S, ActivityLog
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
@@ -174,7 +176,7 @@ class FittedInPlace:
 def recorded(trace: RequestTrace, envelope: Envelope) -> Recorded:
     """The trace with each request's tier by its tenant."""
     tier = trace.tier_index(envelope.tiers, envelope.tier_salt).astype(np.int64)
-    return Recorded(trace.arrived_s, trace.work_s, tier)
+    return Recorded(trace.arrived_s, trace.work_s, tier, trace.tenant.astype(np.int64))
 
 
 def minute_loads(arrivals: Arrivals, tiers: Sequence[TierTarget], from_s: float, to_s: float) -> dict[str, Series]:
@@ -265,9 +267,10 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
     )
     _first_fleet(cluster, spec, past)
-    demand = Demand([tier.name for tier in tiers])
+    demand, activity = Demand([tier.name for tier in tiers]), ActivityLog(len(tiers))
     if past:
         demand.load(past)
+        remember_tenants(spec, activity)
     ports = Ports(
         backend=cluster,
         telemetry=cluster,
@@ -281,6 +284,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
             spec.boot_s,
             float(np.percentile(spec.load_times_s, 90)),
             read_latencies=False,
+            activity=activity,
         ),
         policy=policy,
     )
@@ -314,6 +318,25 @@ def _history(spec: ReplaySpec) -> dict[str, Series]:
         minutes = series.start_s + series.step_s * np.arange(len(series.values))
         series.values[(minutes >= ends_s) & (minutes + series.step_s <= goes_on_s)] = np.nan
     return loads
+
+
+def remember_tenants(spec: ReplaySpec, log: ActivityLog) -> None:
+    """What tenants did before the window, as the cluster will count it."""
+    parts = _past(spec)
+    first_s = math.floor(min(float(part.arrived_s[0]) for part in parts) / 3600) * 3600.0
+    meter = ActivityMeter(len(spec.envelope.tiers), first_s)
+    copies = [
+        replicate(recorded(part, spec.envelope), spec.scale, spec.jitter_s, spec.seed + number, first_s, spec.from_s)
+        for number, part in enumerate(parts)
+    ]
+    arrived_s = np.concatenate([part.arrived_s for part in copies])
+    order = np.argsort(arrived_s, kind="stable")
+    tier = np.concatenate([part.tier for part in copies])[order]
+    tenants = np.concatenate([part.tenant for part in copies if part.tenant is not None])[order]
+    values = meter.count(arrived_s[order], tier, tenants, spec.from_s)
+    ends_s, goes_on_s = _unmeasured(spec, parts)
+    bins_s = first_s + BIN_S * np.arange(values.shape[2])
+    log.add(first_s, values, (bins_s < ends_s) | (bins_s + BIN_S > goes_on_s))
 
 
 def _past(spec: ReplaySpec) -> list[RequestTrace]:

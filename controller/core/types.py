@@ -246,6 +246,27 @@ class Spend:
     jobs_usd_per_hour: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Activity:
+    """What tenants did, in bins (see `core.activity`): `sums[c, k, i]` is channel c summed over the bins before i for the
+    tiers 0…k together, shape (channels, tiers, n + 1). `known[i]` (n,): the bin was measured; one that was not repeats
+    what came before it.
+    """
+
+    start_s: float
+    step_s: float
+    sums: FloatArray
+    known: npt.NDArray[np.bool_]
+
+    @property
+    def bins(self) -> int:
+        return len(self.known)
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.step_s * self.bins
+
+
 @dataclass(frozen=True, slots=True)
 class Observation:
     """Everything a policy may look at. Telemetry older than `stale_after_s` is not to be scaled in on."""
@@ -268,6 +289,7 @@ class Observation:
     work_mean_s: float
     work_scv: float
     stale_after_s: float = 180.0
+    activity: Activity | None = None
 
     @property
     def telemetry_age_s(self) -> float | None:

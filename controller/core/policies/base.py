@@ -1,9 +1,11 @@
 """The seam of policies: an observation in, a plan out, and what to remember until the next tick."""
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from controller.core.priced import Priced
 from controller.core.types import Observation, Plan, Surge
 
 
@@ -13,7 +15,7 @@ class Memory:
 
     Empty after a restart: a policy then holds what it finds until its window has filled again. `reserves`: burst
     reserves per tier (reference GPUs), computed from history at `reserves_s`. `surges`: those that were prepared for,
-    until they end.
+    until they end. `learned`: the lead-time forecast of each urgent tier and the price of a miss, learned at `learned_s`.
     """
 
     recommendations: tuple[tuple[float, float], ...] = ()
@@ -22,6 +24,8 @@ class Memory:
     reserves: tuple[float, ...] = ()
     reserves_s: float | None = None
     surges: tuple[Surge, ...] = ()
+    learned: Mapping[int, Priced] = field(default_factory=dict)
+    learned_s: float | None = None
 
     def recommend(self, now_s: float, value: float, keep_s: float) -> "Memory":
         kept = tuple(entry for entry in self.recommendations if entry[0] > now_s - keep_s)
