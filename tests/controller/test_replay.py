@@ -9,15 +9,10 @@ import pytest
 from controller import replay
 from controller.backends.simulated.arrivals import Arrivals
 from controller.backends.simulated.engine import ZoneSeries
-from controller.core.policies.heddle import Heddle
-from controller.core.policies.hpa import Hpa
-from controller.core.policies.static import Static
-from controller.core.types import Envelope, Series
+from controller.core.types import Envelope
 from controller.replay import (
     ReplaySpec,
-    make_policy,
     minute_loads,
-    peak_ten_minutes,
     recorded,
     run_replay,
     spot_zones,
@@ -60,28 +55,6 @@ def spec(requests: RequestTrace, policy: str = "hpa", **changes: Any) -> ReplayS
         offers=OFFERS, load_times_s=np.array([20.0]), zones={}, scale=1, jitter_s=0.0, boot_s=100.0, seed=1,
     )  # fmt: skip
     return replace(base, **changes)
-
-
-def test_policies_by_name() -> None:
-    flat = {"a": Series(T0, 60.0, np.full(60, 3.0)), "b": Series(T0, 60.0, np.full(60, 4.0))}
-    assert isinstance(make_policy("heddle", {}), Heddle)
-    assert isinstance(make_policy("hpa", {}), Hpa)
-    assert make_policy("static", flat) == Static(pytest.approx(7.0))
-    with pytest.raises(ValueError, match="magic"):
-        make_policy("magic", {})
-
-
-def test_the_peak_is_the_largest_ten_minutes_of_all_tiers_together() -> None:
-    one, other = np.ones(120), np.ones(120)
-    one[30:40] = 6.0
-    one[90] = 40.0
-    other[30:35] = 3.0
-    assert peak_ten_minutes({"a": Series(T0, 60.0, one), "b": Series(T0, 60.0, other)}) == pytest.approx(8.0)
-    assert peak_ten_minutes({}) == 0.0
-    assert peak_ten_minutes({"a": Series(T0, 60.0, np.full(4, 2.0))}) == 2.0
-    gaps = one.copy()
-    gaps[50:70] = np.nan
-    assert peak_ten_minutes({"a": Series(T0, 60.0, gaps)}) == pytest.approx(6.0)
 
 
 def test_minutes_of_load_add_up_to_the_work() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from controller.__main__ import main
+from controller.replay_policies import REGISTRY
 from tests.controller.replayed import (
     ENVELOPE,
     OFFERS,
@@ -29,7 +30,7 @@ from tests.controller.replayed import (
 
 SCALE, JITTER_S, BOOT_S = 4, 120.0, 100.0
 WINDOW_H = 6
-POLICIES = ("heddle", "hpa", "static")
+POLICIES = tuple(REGISTRY)
 SUMMARY = {
     "policy", "window", "seed", "scale", "requests", "gpu_hours", "cost_usd", "interrupted", "preempted", "starts",
     "stops", "peak_replicas", "hours_within_cap_ratio", "costliest_hour_usd", "tiers",
@@ -369,7 +370,9 @@ REFUSALS: dict[str, tuple[Callable[[Path], dict[str, object]], tuple[str, ...]]]
     "no time": (lambda folder: {"from": "tomorrow"}, ("--from", "tomorrow")),
     "ends before it begins": (lambda folder: {"to": "2024-11-24T09:00:00Z"}, ("--to",)),
     "nothing in the window": (lambda folder: {"from": "2025-01-01T00:00Z", "to": "2025-01-02T00:00Z"}, ("window",)),
-    "unknown policy": (lambda folder: {"policy": "magic"}, ("--policy", "magic", "heddle, hpa, static")),
+    "unknown policy": (lambda folder: {"policy": "magic"}, ("--policy", "magic", "heddle, hpa, kpa")),
+    "unknown parameter": (lambda folder: {"policy": "hpa:goal=1"}, ("--policy", "goal", "target, down_s")),
+    "parameter out of range": (lambda folder: {"policy": "hpa:target=0"}, ("--policy", "target", "above 0")),
     "no copies": (lambda folder: {"scale": 0}, ("--scale",)),
     "negative jitter": (lambda folder: {"jitter-s": -1}, ("--jitter-s",)),
     "endless boot": (lambda folder: {"boot-s": "inf"}, ("--boot-s",)),
