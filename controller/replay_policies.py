@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from controller.backends.simulated.arrivals import Arrivals
+from controller.core.policies.aws_predictive import AwsPredictive
 from controller.core.policies.base import Policy
+from controller.core.policies.dynamo import Dynamo
 from controller.core.policies.heddle import Heddle
 from controller.core.policies.hpa import Hpa
+from controller.core.policies.hpa_spot import HpaSpot
 from controller.core.policies.kpa import Kpa
 from controller.core.policies.parameter import Parameter, parameters_of
+from controller.core.policies.phpa import Phpa
+from controller.core.policies.spothedge import SpotHedge
 from controller.core.policies.static import Static
 from controller.core.types import Series
 
@@ -71,6 +76,13 @@ REGISTRY: Final[Mapping[str, Entry]] = {
     "heddle": Entry("Heddle's own: the forecast's quantiles staffed for each tier, the cheapest mix, the cap", Heddle),
     "hpa": Entry("Kubernetes' autoscaler on requests in flight, one pool on demand", Hpa),
     "kpa": Entry("Knative's autoscaler: a stable and a panic window, one pool on demand", Kpa),
+    "phpa": Entry("the larger of the HPA's count and a Holt-Winters forecast of it, one pool on demand", Phpa),
+    "dynamo": Entry("NVIDIA Dynamo's planner: a floor by predicted demand, a fast loop of single steps", Dynamo),
+    "aws_predictive": Entry("AWS: an hourly floor from a forecast, target tracking above it", AwsPredictive),
+    "spothedge": Entry("SkyServe: replicas by request rate, on spot with an on-demand fallback", SpotHedge),
+    "hpa_spot": Entry(
+        "the strongest peer in hindsight: a tuned HPA on spot with fallback, priorities, at most 100", HpaSpot
+    ),
     "static": Entry(
         "a fixed fleet for the peak of history, on demand",
         Static,

@@ -8,6 +8,7 @@ of 15 s, whichever is more. Without metrics nothing is scaled. On demand, one po
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self, TypeVar
 
 from controller.core.plan import one_pool_plan
 from controller.core.policies.base import Memory
@@ -31,6 +32,14 @@ class HpaMemory(Memory):
 
     changes: tuple[tuple[float, int], ...] = ()
 
+    @classmethod
+    def of(cls, memory: Memory) -> Self:
+        """The memory, as one of this class."""
+        return memory if isinstance(memory, cls) else cls(memory.recommendations, memory.since_s)
+
+
+M = TypeVar("M", bound=HpaMemory)
+
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
@@ -39,21 +48,20 @@ class Behaviour:
     down_s: float = DOWN_WINDOW_S
     ceiling: int | None = None
 
-    def scale(self, now_s: float, current: int, raw: int, memory: Memory) -> tuple[int, int, HpaMemory]:
+    def scale(self, now_s: float, current: int, raw: int, memory: M) -> tuple[int, int, M]:
         """(stabilized, desired) replicas, and what to remember."""
-        known = memory if isinstance(memory, HpaMemory) else HpaMemory(memory.recommendations, memory.since_s)
-        if known.since_s is None:
+        if memory.since_s is None:
             # As `recordInitialRecommendation` does: a restart keeps the scale for its window.
-            known = known.recommend(now_s, current, self.down_s)
-        known = known.recommend(now_s, raw, self.down_s)
-        steady = max(raw, min(current, int(known.highest())))
-        changes = tuple(change for change in known.changes if change[0] > now_s - UP_PERIOD_S)
+            memory = memory.recommend(now_s, current, self.down_s)
+        memory = memory.recommend(now_s, raw, self.down_s)
+        steady = max(raw, min(current, int(memory.highest())))
+        changes = tuple(change for change in memory.changes if change[0] > now_s - UP_PERIOD_S)
         period_start = max(0, current - sum(by for _, by in changes))
         limited = min(steady, max(period_start + UP_REPLICAS, 2 * period_start, current))
         desired = max(MINIMUM, limited if self.ceiling is None else min(limited, self.ceiling))
         if desired != current:
             changes = (*changes, (now_s, desired - current))
-        return steady, desired, replace(known, changes=changes)
+        return steady, desired, replace(memory, changes=changes)
 
 
 def recommend(pool: Pool, target: float, tolerance: float = TOLERANCE) -> int:
@@ -94,6 +102,6 @@ class Hpa:
         pool = pool_of(seen)
         raw = recommend(pool, self.target, self.tolerance)
         behaviour = Behaviour(self.down_s, self.ceiling)
-        steady, desired, memory = behaviour.scale(seen.now_s, pool.current, raw, memory)
+        steady, desired, memory = behaviour.scale(seen.now_s, pool.current, raw, HpaMemory.of(memory))
         reason = in_flight_reason(pool, self.target, raw)
         return one_pool_plan(seen, plan_id, self.name, pool.offer, raw, steady, desired, reason), memory

@@ -53,7 +53,7 @@ class Parameter:
 
 def parameter(default: Any, text: str, *, kind: type | None = None, **bounds: Any) -> Any:
     """A dataclass field with that default that may be set by name. `kind` is needed where the default is None."""
-    about = Parameter(kind or type(default), text, default, optional=default is None, **bounds)
+    about = Parameter(kind or type(default), text, default, **{"optional": default is None, **bounds})
     return field(default=default, metadata={_KEY: about})
 
 
