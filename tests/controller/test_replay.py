@@ -18,6 +18,7 @@ from controller.replay import (
     spot_zones,
     zones_of,
 )
+from controller.replay_policies import REGISTRY
 from controller.sources.base import AvailabilitySeries, RequestTrace
 from tests.core.observed import A10G, L40S, OFFERS, SPOT, TIERS, envelope, tier
 
@@ -183,6 +184,30 @@ def test_progress_is_told_to_the_end() -> None:
     assert told == sorted(told)
     assert told[0] == 0.0
     assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize("policy", REGISTRY)
+def test_every_policy_serves_an_hour_at_its_own_cadence(policy: str) -> None:
+    gone = ZoneSeries(T0 + 2 * HOUR + np.array([0.0, 1800.0, 2400.0]), np.array([-1, 0, -1]))
+    requests = trace(*steady(0, 2, 6.0), *steady(2, 3, 6.0, seed=2))
+    told: list[float] = []
+    result = run_replay(spec(requests, policy, zones=dict.fromkeys(zones_of(OFFERS), gone)), told.append)
+    assert result.summary.policy == policy
+    assert result.summary.unfinished == 0
+    assert all(tier.wait_mean_s is not None for tier in result.summary.tiers.values())
+    on_spot = any(offer.id in set(result.replicas["offer"]) for offer in SPOT)
+    assert on_spot == (policy in ("heddle", "spothedge", "hpa_spot"))
+    tick_s = {"kpa": 2, "dynamo": 5, "spothedge": 20}.get(policy, 15)
+    assert sum(done < 1.0 for done in told) == HOUR / tick_s
+
+
+def test_parameters_reach_the_policy() -> None:
+    requests = trace(*steady(0, 2, 6.0), *steady(2, 3, 6.0, seed=2))
+    lean, rich = (run_replay(spec(requests, policy)).summary for policy in ("hpa", "hpa:target=0.3,down_s=1800"))
+    assert rich.policy == "hpa:target=0.3,down_s=1800"
+    assert rich.cost_usd > lean.cost_usd
+    with pytest.raises(ValueError, match="goal"):
+        run_replay(spec(requests, "hpa:goal=1"))
 
 
 def test_an_empty_window_and_nothing_to_buy_are_refused() -> None:

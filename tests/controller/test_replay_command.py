@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from controller.__main__ import main
-from controller.replay_policies import REGISTRY
 from tests.controller.replayed import (
     ENVELOPE,
     OFFERS,
@@ -30,7 +29,7 @@ from tests.controller.replayed import (
 
 SCALE, JITTER_S, BOOT_S = 4, 120.0, 100.0
 WINDOW_H = 6
-POLICIES = tuple(REGISTRY)
+POLICIES = ("heddle", "hpa", "hpa:target=0.5,down_s=900", "hpa_spot", "static")
 SUMMARY = {
     "policy", "window", "seed", "scale", "requests", "gpu_hours", "cost_usd", "interrupted", "preempted", "starts",
     "stops", "peak_replicas", "hours_within_cap_ratio", "costliest_hour_usd", "tiers",
