@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     shown = _Progress(sys.stderr.isatty())
     try:
         result = run_replay(spec, shown)
+    except PolicyError as error:
+        raise InputError("--policy", None, None, error.reason, error.nearest) from error
     except ValueError as error:
         raise InputError(
             str(args.requests), None, None, str(error), "see `python -m controller replay --help`"

@@ -97,7 +97,7 @@ def make_policy(named: str, context: PolicyContext) -> Policy:
     try:
         policy: Policy = entry.kind(**entry.given(context), **values)
     except ValueError as error:
-        raise PolicyError(f"{named}: {error}", f"see {named.partition(':')[0]}'s parameters") from error
+        raise PolicyError(f"{named}: {error}", "change one of its parameters") from error
     return policy
 
 

@@ -371,6 +371,10 @@ REFUSALS: dict[str, tuple[Callable[[Path], dict[str, object]], tuple[str, ...]]]
     "nothing in the window": (lambda folder: {"from": "2025-01-01T00:00Z", "to": "2025-01-02T00:00Z"}, ("window",)),
     "unknown policy": (lambda folder: {"policy": "magic"}, ("--policy", "magic", "heddle, hpa, kpa")),
     "unknown parameter": (lambda folder: {"policy": "hpa:goal=1"}, ("--policy", "goal", "target, down_s")),
+    "parameters that don't go together": (
+        lambda folder: {"policy": "phpa:season=4,seasons=2"},
+        ("--policy", "2 seasons of 4"),
+    ),
     "parameter out of range": (lambda folder: {"policy": "hpa:target=0"}, ("--policy", "target", "above 0")),
     "no copies": (lambda folder: {"scale": 0}, ("--scale",)),
     "negative jitter": (lambda folder: {"jitter-s": -1}, ("--jitter-s",)),

@@ -108,6 +108,7 @@ def hourly_forecast(series: Series | None, now_s: float, hours: int, history_day
     if np.isfinite(hourly.values).sum() < DAY_S / HOUR_S:
         return start_s, np.empty(0)
     expected = expected_profile(hourly)[round((start_s - hourly.start_s) / HOUR_S) :][:hours]
+    # An hour of which no earlier day is known asks for no floor.
     return start_s, np.nan_to_num(expected)
 
 

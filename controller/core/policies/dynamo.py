@@ -72,10 +72,16 @@ class Dynamo:
         wait_s = next_wait_s(pool.in_flight, pool.ready, work_s)
         foreseen = "no demand is known" if known.demand is None else f"{known.demand:.1f} erlangs are foreseen"
         text = (
-            f"{foreseen}, for which {known.floor} replicas wait under {self.wait_s:g} s; one that came now would wait "
-            f"{wait_s:.1f} s on {pool.ready}, {pool.coming} coming: {fast}"
+            f"{foreseen}, a floor of {known.floor} for {self.wait_s:g} s; a request that came now would wait "
+            f"{f'{wait_s:.1f} s' if pool.ready else 'for the first'} on {pool.ready}, {pool.coming} coming: {fast}"
         )
-        numbers = {"demand": known.demand, "floor": known.floor, "fast": fast, "wait_s": wait_s, "ready": pool.ready}
+        numbers = {
+            "demand": known.demand,
+            "floor": known.floor,
+            "fast": fast,
+            "wait_s": wait_s if pool.ready else None,
+            "ready": pool.ready,
+        }
         reason = Reason(Limit.LATENCY_TARGET, text, numbers)
         return one_pool_plan(seen, plan_id, self.name, pool.offer, steady, steady, desired, reason), known
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from controller.core.finance import cheapest_per_speed
-from controller.core.plan import COMING, hold
+from controller.core.plan import COMING, hold, staying
 from controller.core.types import Observation, Offer, Plan, Reason, Series
 from models.enums import Limit, Market, ReplicaState
 
@@ -38,7 +38,8 @@ def unmeasured(seen: Observation, plan_id: str, policy: str) -> Plan | None:
         return None
     age_s = seen.telemetry_age_s
     word = "never reported" if age_s is None else f"is {age_s:.0f} s old, over {seen.stale_after_s:.0f} s"
-    return hold(seen, plan_id, policy, Reason(Limit.STALE_TELEMETRY, f"telemetry {word}: held", {"age_s": age_s}), 0)
+    reason = Reason(Limit.STALE_TELEMETRY, f"telemetry {word}: held", {"age_s": age_s})
+    return hold(seen, plan_id, policy, reason, len(staying(seen)))
 
 
 def total_load(seen: Observation) -> Series | None:

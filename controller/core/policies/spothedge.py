@@ -10,8 +10,6 @@ kinder to it here, is in `spot_placement`. One queue without tiers; what waits i
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from controller.core.plan import staying
 from controller.core.policies.base import Memory
 from controller.core.policies.parameter import parameter
@@ -53,15 +51,15 @@ class SpotHedge:
         known = memory if isinstance(memory, SpotHedgeMemory) else SpotHedgeMemory(target=len(staying(seen)))
         markets = markets_of(seen)
         series = total_load(seen)
-        load = math.nan if series is None or not len(series.values) else float(series.values[-1])
+        newest = math.nan if series is None or not len(series.values) else float(series.values[-1])
+        load = newest if math.isfinite(newest) else None
         before = known.target or 0
         # Unknown demand changes nothing.
-        wanted = math.ceil(load / self.target / markets.speed - 1e-9) if np.isfinite(load) else before
+        wanted = before if load is None else math.ceil(load / self.target / markets.speed - 1e-9)
         target, above_s, below_s = self._after_delay(seen.now_s, known, before, wanted)
         clipped = max(MINIMUM, target if self.ceiling is None else min(target, self.ceiling))
-        text = (
-            f"{load:.1f} erlangs in the last minute against {self.target:g} a replica: {wanted} replicas, now {clipped}"
-        )
+        word = "unknown load" if load is None else f"{load:.1f} erlangs"
+        text = f"{word} in the last minute, {self.target:g} a replica: {wanted} replicas, now {clipped}"
         reason = Reason(Limit.LATENCY_TARGET, text, {"load": load, "wanted": wanted, "target": self.target})
         plan, placement = placed_plan(
             seen, plan_id, self.name, clipped, markets, known.placement, reason, self.overprovision, self.base
