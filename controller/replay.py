@@ -26,10 +26,7 @@ from controller.core.activity import BIN_S, ActivityLog
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
-from controller.core.policies.base import Policy
-from controller.core.policies.heddle import Heddle
-from controller.core.policies.hpa import Hpa
-from controller.core.policies.static import Static
+from controller.core.policies.base import Paced
 from controller.core.types import (
     ActionResult,
     Envelope,
@@ -45,10 +42,11 @@ from controller.core.types import (
 from controller.forecaster import Forecaster
 from controller.observe import MINUTE_S, Demand, Observer, OfferBook
 from controller.reconcile import Ports, reconcile
+from controller.replay_policies import REGISTRY, PolicyContext, make_policy
 from controller.sources.base import AvailabilitySeries, RequestTrace
 from models.enums import LatencyOf, Market, Mode
 
-POLICIES = ("heddle", "hpa", "static")
+POLICIES = tuple(REGISTRY)
 SERVICE = "images"
 # Where a queue never empties (a fleet capped far below its load), the drain ends here and the rest is reported as
 # unfinished.
@@ -57,7 +55,11 @@ LONGEST_DRAIN_S = 14 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class ReplaySpec:
-    """What to replay. Times are seconds since the Unix epoch; `zones` is spot capacity by zone of the offers."""
+    """What to replay. Times are seconds since the Unix epoch; `zones` is spot capacity by zone of the offers.
+
+    `policy`: a name of `replay_policies`, with parameters if any. `tick_s` is for those without a cadence of
+    their own.
+    """
 
     requests: RequestTrace
     history: RequestTrace | None
@@ -218,37 +220,18 @@ def zones_of(offers: Sequence[Offer]) -> tuple[str, ...]:
     return tuple(sorted({offer.zone for offer in offers if offer.market is Market.SPOT}))
 
 
-def make_policy(name: str, history: Mapping[str, Series]) -> Policy:
-    """The policy of that name; history, a series a tier, is what a static fleet is sized by. ValueError for another
-    name.
-    """
-    if name == "heddle":
-        return Heddle()
-    if name == "hpa":
-        return Hpa()
-    if name == "static":
-        return Static(peak_ten_minutes(history))
-    raise ValueError(f"unknown policy {name!r}; there are {', '.join(POLICIES)}")
-
-
-def peak_ten_minutes(history: Mapping[str, Series]) -> float:
-    """The largest mean load of ten minutes that follow one another, all tiers together, in erlangs; 0 where history
-    is shorter.
-    """
-    total = np.nan_to_num(np.sum([series.values for series in history.values()], axis=0)) if history else np.empty(0)
-    if len(total) < 10:
-        return float(total.mean()) if len(total) else 0.0
-    return float(np.convolve(total, np.full(10, 0.1), "valid").max())
-
-
 def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done: None) -> ReplayResult:
-    """Replay and sum up. ValueError where there is nothing to replay or nothing to buy. `progress` gets 0…1."""
+    """Replay and sum up. ValueError where there is nothing to replay or to buy, PolicyError for an unknown policy.
+    `progress` gets 0…1.
+    """
     tiers = spec.envelope.tiers
     window = spec.requests.window(spec.from_s, spec.to_s)
     if not len(window):
         raise ValueError("no request arrives in the window: check --from and --to")
     past = _history(spec)
-    policy = make_policy(spec.policy, past)
+    arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
+    policy = make_policy(spec.policy, PolicyContext(past, spec, arrivals))
+    tick_s = policy.tick_s if isinstance(policy, Paced) else spec.tick_s
     mean_s, scv = _work(spec)
     site = Site(
         service=SERVICE,
@@ -263,9 +246,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         work_scv=scv,
     )
     cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
-    cluster.engine.expect(
-        replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
-    )
+    cluster.engine.expect(arrivals)
     _first_fleet(cluster, spec, past)
     demand, activity = Demand([tier.name for tier in tiers]), ActivityLog(len(tiers))
     if past:
@@ -292,7 +273,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     while now_s < spec.to_s or (cluster.engine.unfinished and now_s < spec.to_s + LONGEST_DRAIN_S):
         reconcile(now_s, ports)
         progress(min(1.0, (now_s - spec.from_s) / (spec.to_s - spec.from_s)))
-        now_s += spec.tick_s
+        now_s += tick_s
     cluster.advance(now_s)
     progress(1.0)
     return _result(spec, cluster, now_s, window.skipped)
