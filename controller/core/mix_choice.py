@@ -200,8 +200,9 @@ def choose(program: Program) -> Choice:
 
 
 def _best(program: Program, held: list[int] | None, quick: list[int], solved: Solved) -> Choice:
-    def rank(counts: Sequence[int]) -> float:
-        return program.cost_usd(counts) + program.short(counts)
+    def rank(counts: Sequence[int]) -> tuple[bool, float]:
+        short = program.short(counts)
+        return short > 0, program.cost_usd(counts) + short
 
     bound = max(program.lower_bound_usd, solved.bound_usd)
     candidates = []
@@ -211,10 +212,10 @@ def _best(program: Program, held: list[int] | None, quick: list[int], solved: So
     if fallback is not None:
         candidates.append(("greedy", fallback))
     how, counts = min(candidates, key=lambda each: rank(each[1]), default=("greedy", quick))
-    if fallback is not None and rank(fallback) <= (1 + GAP_RATIO) * bound + EPSILON:
+    if fallback is not None and rank(fallback) <= (False, (1 + GAP_RATIO) * bound + EPSILON):
         # Spread evenly over the zones, which the program doesn't care for.
         how, counts = "greedy", fallback
-    if held is not None and rank(held) <= (1 + STICKY_RATIO) * rank(counts) + EPSILON:
+    if held is not None and rank(held) <= (False, (1 + STICKY_RATIO) * rank(counts)[1] + EPSILON):
         how, counts = "held", held
     return _rated(program, counts, bound, how, solved.why)
 

@@ -7,8 +7,8 @@ that
 * all nodes carry `capacity`, those on demand `base`, and what is left when any one spot zone goes carries `first`;
 * no offer and no zone exceeds its quota, no spot zone its share, and the price no spend cap.
 
-What can't be held is short, at a penalty: of capacity first, then of what a lost zone leaves, then of the base. Quotas,
-shares and the cap are never exceeded.
+Where not all of it can be held, the rest is short at a penalty: of capacity first, then of what a lost zone leaves,
+then of the base. Quotas, shares and the cap are never exceeded.
 """
 
 import math
@@ -230,13 +230,24 @@ class Solved:
 def solve(
     program: Program, gap_ratio: float, time_limit_s: float = TIME_LIMIT_S, most_nodes: int = MOST_NODES
 ) -> Solved:
-    """The program by HiGHS (Huangfu & Hall 2018, through scipy), to a relative gap of at most gap_ratio.
-
-    Columns: nodes, nodes started, and what each of the first constraints is short by.
+    """The program by HiGHS (Huangfu & Hall 2018, through scipy), to a relative gap of at most gap_ratio. Shortage is
+    allowed only where there is no way without.
     """
-    lines, rows = program.lines, program.rows
-    if not lines:
+    if not program.lines:
         return Solved((), 0.0)
+    whole = _solve(program, gap_ratio, time_limit_s, most_nodes, may_be_short=False)
+    return (
+        whole
+        or _solve(program, gap_ratio, time_limit_s, most_nodes, may_be_short=True)
+        or Solved(None, -math.inf, "no mix is feasible")
+    )
+
+
+def _solve(
+    program: Program, gap_ratio: float, time_limit_s: float, most_nodes: int, *, may_be_short: bool
+) -> Solved | None:
+    """None: not feasible. Columns: nodes, nodes started, and what each of the first constraints is short by."""
+    lines, rows = program.lines, program.rows
     count, needs = len(lines), 2 + len(program.spot_zones)
     cost = np.array(
         [line.running_usd for line in lines]
@@ -255,7 +266,8 @@ def solve(
     matrix[len(rows) + started, started] = 1.0
     matrix[len(rows) + started, count + started] = -1.0
     most[len(rows) + started] = [line.held for line in lines]
-    upper = np.concatenate([[line.most for line in lines], np.full(count + needs, np.inf)])
+    short = np.full(needs, np.inf if may_be_short else 0.0)
+    upper = np.concatenate([[line.most for line in lines], np.full(count, np.inf), short])
     found = milp(
         cost,
         integrality=np.concatenate([np.ones(count), np.zeros(count + needs)]),
@@ -263,6 +275,8 @@ def solve(
         constraints=LinearConstraint(matrix, least, most),
         options={"mip_rel_gap": gap_ratio, "time_limit": time_limit_s, "node_limit": most_nodes},
     )
+    if found.status == 2:
+        return None
     bound = found.mip_dual_bound if found.mip_dual_bound is not None else -math.inf
     why = "" if found.status == 0 else "the solver stopped at its limit" if found.status == 1 else found.message
     if found.x is None:
