@@ -55,7 +55,7 @@ class Terms:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """Nodes of each line, what they cost by the program and the least that any mix can; `how`: held | greedy | program.
-    `late`: why the program was not heard.
+    `late`: why the program was not heard; `short`: what isn't held; `order`: a line for each node, first the base.
     """
 
     counts: tuple[int, ...]
@@ -64,6 +64,8 @@ class Choice:
     how: str
     late: str = ""
     binding: tuple[str, ...] = ()
+    short: tuple[str, ...] = ()
+    order: tuple[int, ...] = ()
 
     @property
     def gap_ratio(self) -> float:
@@ -87,9 +89,7 @@ def choose_mix(
     used, cannot = _eligible(standings, now_s)
     program = program_for(used, needed, held, now_s, terms)
     choice = choose(program)
-    offers = [standing.offer for standing in used]
-    mix_offers = _in_order(program, choice.counts, offers)
-    return Mix(mix_offers, _reason(program, choice, needed, mix_offers, cannot, terms))
+    return Mix(_replicas(choice.order, used), _reason(program, choice, needed, cannot, terms))
 
 
 def greedy_mix(
@@ -100,8 +100,7 @@ def greedy_mix(
     needed, terms = Needed(capacity, base), Terms()
     program = program_for(used, needed, held, now_s, terms)
     choice = _rated(program, greedy(program), program.lower_bound_usd, "greedy")
-    offers = _in_order(program, choice.counts, [standing.offer for standing in used])
-    return Mix(offers, _reason(program, choice, needed, offers, cannot, terms))
+    return Mix(_replicas(choice.order, used), _reason(program, choice, needed, cannot, terms))
 
 
 def _eligible(standings: Sequence[OfferStanding], now_s: float) -> tuple[list[OfferStanding], Mapping[str, str]]:
@@ -227,11 +226,25 @@ def _within_cap(program: Program, counts: list[int]) -> list[int] | None:
 
 
 def _rated(program: Program, counts: Sequence[int], bound: float, how: str, late: str = "") -> Choice:
-    return Choice(tuple(counts), program.cost_usd(counts), bound, how, late, program.binding(counts))
+    return Choice(
+        tuple(counts),
+        program.cost_usd(counts),
+        bound,
+        how,
+        late,
+        program.binding(counts),
+        program.broken(counts),
+        _in_order(program, counts),
+    )
 
 
-def _in_order(program: Program, counts: Sequence[int], offers: Sequence[Offer]) -> tuple[Offer, ...]:
-    """One entry a replica, most important first: the base on demand, then spot in turn by zone, then the fallback."""
+def _replicas(order: Sequence[int], used: Sequence[OfferStanding]) -> tuple[Offer, ...]:
+    """One entry for each GPU of the nodes."""
+    return tuple(used[i].offer for i in order for _ in range(used[i].offer.gpu_count))
+
+
+def _in_order(program: Program, counts: Sequence[int]) -> tuple[int, ...]:
+    """The lines of the nodes by importance: the base on demand, then spot in turn by zone, then the fallback."""
     lines = program.lines
     on_demand = [
         i
@@ -254,15 +267,13 @@ def _in_order(program: Program, counts: Sequence[int], offers: Sequence[Offer]) 
         left[best] -= 1
         if not left[best]:
             del left[best]
-    order = [*on_demand[:on_base], *spot, *on_demand[on_base:]]
-    return tuple(offers[i] for i in order for _ in range(offers[i].gpu_count))
+    return (*on_demand[:on_base], *spot, *on_demand[on_base:])
 
 
 def _reason(
     program: Program,
     choice: Choice,
     needed: Needed,
-    offers: Sequence[Offer],
     cannot: Mapping[str, str],
     terms: Terms,
 ) -> Reason:
@@ -278,7 +289,7 @@ def _reason(
         f"{', '.join(whole) or 'no replica'} carry {carried:.1f} of {needed.capacity:.1f} GPUs, "
         f"{on_demand:.1f} of them on demand, for ${price:.2f}/h"
     )
-    short = program.broken(counts)
+    short = choice.short
     if whole and not short:
         text += (
             f" (${choice.cost_usd:.2f}/h with interruptions and starts; none under ${choice.bound_usd:.2f}/h, "
