@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from controller.core.capacity import Need, burst_reserves, deferrable, execution, need
 from controller.core.finance import burn_allowed
 from controller.core.forecast.lead import lead_bins_of
-from controller.core.mix import Mix, greedy_mix, resize, within_burn
+from controller.core.mix import Mix, resize, within_burn
+from controller.core.mix_choice import Needed, Terms, choose_mix, greedy_mix
 from controller.core.plan import COMING, Actions, hold, release_order, speeds, staying
 from controller.core.policies.base import Memory
 from controller.core.priced import HOLD, Expected, expected, learn_prices
@@ -65,7 +66,8 @@ class Heddle:
         if paused is not None:
             return hold(seen, plan_id, self.name, stop or paused, required, (*reasons, paused), surges), memory
         held = Counter(replica.offer_id for replica in here)
-        mix = greedy_mix(seen.offers, capacity, memory.base(), held, seen.now_s)
+        asked = Needed(capacity, memory.base(), memory.base())
+        mix = choose_mix(seen.offers, asked, held, seen.now_s, Terms(lead_s=lead_s))
         reasons = (*reasons, mix.reason)
         bound = wanted.reason if steady.reason.limit is Limit.NONE else steady.reason
         gone = missed(surges, seen.now_s, lead_s) if current > mix.capacity else None
