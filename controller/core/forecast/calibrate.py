@@ -71,7 +71,7 @@ class Calibration:
     def from_json(stored: Mapping[str, Any]) -> "Calibration":
         """ValueError, KeyError or TypeError when it isn't what `to_json` gave."""
         bare = fresh(float(stored["step_s"]), int(stored["steps"]))
-        read = {name: np.asarray(stored[name], dtype=np.float64) for name in _ARRAYS}
+        read: dict[str, Any] = {name: np.asarray(stored[name], dtype=np.float64) for name in _ARRAYS}
         if any(read[name].shape != np.shape(getattr(bare, name)) for name in _ARRAYS):
             raise ValueError("the stored calibration is of another shape")
         if not all(np.isfinite(part).all() for part in read.values()):
@@ -177,7 +177,8 @@ class _Tracked:
         ends = np.asarray(start.ends, dtype=np.float64)
         pace = gain * np.minimum(1.0, NEAR_S / (ends * start.step_s))
         width = np.diff(ends, prepend=0.0)
-        return cls(start, *(getattr(start, name).copy() for name in _ARRAYS), width, pace)
+        arrays: dict[str, FloatArray] = {name: getattr(start, name).copy() for name in _ARRAYS}
+        return cls(start=start, width=width, pace=pace, **arrays)
 
     def take(self, bucket: IntArray, raw: FloatArray, unit: FloatArray, actual: FloatArray) -> None:
         """n outcomes that are all known, judged by the correction before them: bucket, unit and actual (n,), raw
