@@ -19,12 +19,14 @@ import pandas as pd
 from controller.backends.base import ClusterState
 from controller.backends.simulated import kernel
 from controller.backends.simulated.arrivals import Arrivals, Recorded, replicate
-from controller.backends.simulated.cluster import SimulatedCluster, Site, replica_id
+from controller.backends.simulated.cluster import SimulatedCluster, Site, model_loads_s, replica_id
 from controller.backends.simulated.engine import ZoneSeries
+from controller.clairvoyance import SPARES, attains, carry_out, smallest
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
 from controller.core.policies.base import Policy
+from controller.core.policies.clairvoyant import Clairvoyant, Schedule, concurrency, one_pool
 from controller.core.policies.heddle import Heddle
 from controller.core.policies.hpa import Hpa
 from controller.core.policies.static import Static
@@ -46,7 +48,8 @@ from controller.reconcile import Ports, reconcile
 from controller.sources.base import AvailabilitySeries, RequestTrace
 from models.enums import LatencyOf, Market, Mode
 
-POLICIES = ("heddle", "hpa", "static")
+CLAIRVOYANT = "clairvoyant"
+POLICIES = ("heddle", "hpa", "static", CLAIRVOYANT)
 SERVICE = "images"
 # Where a queue never empties (a fleet capped far below its load), the drain ends here and the rest is reported as
 # unfinished.
@@ -241,31 +244,17 @@ def peak_ten_minutes(history: Mapping[str, Series]) -> float:
 
 def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done: None) -> ReplayResult:
     """Replay and sum up. ValueError where there is nothing to replay or nothing to buy. `progress` gets 0…1."""
-    tiers = spec.envelope.tiers
     window = spec.requests.window(spec.from_s, spec.to_s)
     if not len(window):
         raise ValueError("no request arrives in the window: check --from and --to")
     past = _history(spec)
-    policy = make_policy(spec.policy, past)
-    mean_s, scv = _work(spec)
-    site = Site(
-        service=SERVICE,
-        tiers=tiers,
-        offers=spec.offers,
-        load_times_s=spec.load_times_s,
-        zones=spec.zones,
-        boot_s=spec.boot_s,
-        seed=spec.seed,
-        fifo=policy.fifo,
-        work_mean_s=mean_s,
-        work_scv=scv,
-    )
-    cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
-    cluster.engine.expect(
-        replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
-    )
-    _first_fleet(cluster, spec, past)
-    demand = Demand([tier.name for tier in tiers])
+    arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
+    if spec.policy == CLAIRVOYANT:
+        policy: Policy = Clairvoyant(_cheapest_schedule(spec, arrivals, past))
+    else:
+        policy = make_policy(spec.policy, past)
+    cluster = _cluster(spec, policy.fifo, arrivals, past)
+    demand = Demand([tier.name for tier in spec.envelope.tiers])
     if past:
         demand.load(past)
     ports = Ports(
@@ -292,6 +281,65 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     cluster.advance(now_s)
     progress(1.0)
     return _result(spec, cluster, now_s, window.skipped)
+
+
+def clairvoyant_limit(spec: ReplaySpec) -> ReplayResult:
+    """What `run_replay` gives under the clairvoyant policy, without the loop around it: for fleets of hundreds."""
+    window = spec.requests.window(spec.from_s, spec.to_s)
+    past = _history(spec)
+    arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
+    cluster = _cluster(spec, True, arrivals, past)
+    end_s = carry_out(cluster, _cheapest_schedule(spec, arrivals, past), spec.from_s, spec.to_s, LONGEST_DRAIN_S)
+    return _result(spec, cluster, end_s, window.skipped)
+
+
+def _cheapest_schedule(spec: ReplaySpec, arrivals: Arrivals, past: Mapping[str, Series]) -> Schedule:
+    """The clairvoyant's schedule with the smallest b that attains every target; where none does, with the largest that
+    was tried, and the summary says what it missed.
+    """
+    offer = cheapest_per_speed(list(spec.offers), Market.ON_DEMAND)
+    if offer is None:
+        raise ValueError("no on-demand offer with a known price: nothing to start with")
+    slots = math.ceil((max(spec.to_s, float(arrivals.arrived_s[-1])) - spec.from_s + 3600.0) / spec.tick_s)
+    level = concurrency(arrivals.arrived_s, arrivals.work_s / offer.speed_ratio, spec.from_s, spec.tick_s, slots)
+
+    cluster = _cluster(spec, True, arrivals, past)
+    first = cluster.engine.replicas
+
+    def loads_s(count: int) -> FloatArray:
+        return model_loads_s(cluster.site, np.arange(first, first + count))
+
+    def schedule(b: float) -> Schedule:
+        return one_pool(level, b, offer.id, first, loads_s, spec.boot_s, spec.from_s, spec.tick_s)
+
+    def passes(b: float) -> bool:
+        trial = _cluster(spec, True, arrivals, past)
+        carry_out(trial, schedule(b), spec.from_s, spec.to_s, LONGEST_DRAIN_S)
+        return attains(trial)
+
+    b = smallest(SPARES, passes)
+    return schedule(SPARES[-1] if b is None else b)
+
+
+def _cluster(spec: ReplaySpec, fifo: bool, arrivals: Arrivals, past: Mapping[str, Series]) -> SimulatedCluster:
+    """The cluster at the window's start: the requests to come and the first fleet."""
+    mean_s, scv = _work(spec)
+    site = Site(
+        service=SERVICE,
+        tiers=spec.envelope.tiers,
+        offers=spec.offers,
+        load_times_s=spec.load_times_s,
+        zones=spec.zones,
+        boot_s=spec.boot_s,
+        seed=spec.seed,
+        fifo=fifo,
+        work_mean_s=mean_s,
+        work_scv=scv,
+    )
+    cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
+    cluster.engine.expect(arrivals)
+    _first_fleet(cluster, spec, past)
+    return cluster
 
 
 def _history(spec: ReplaySpec) -> dict[str, Series]:

@@ -289,8 +289,7 @@ class SimulatedCluster:
             offer = self.site.offers[index]
             spot = offer.market is Market.SPOT
             zone = self._zone_names.index(offer.zone) if spot else -1
-            pick = uniform(self.site.seed, np.array([self.engine.replicas]), np.array([0]), 424_243)[0]
-            load_s = float(self.site.load_times_s[int(pick * len(self.site.load_times_s))])
+            load_s = float(model_loads_s(self.site, np.array([self.engine.replicas]))[0])
             number = self.engine.start(
                 speed=offer.speed_ratio,
                 spot=spot,
@@ -464,6 +463,12 @@ class SimulatedCluster:
             if self._jobs is not None and kept["jobs"] is not None:
                 self._jobs.restore(kept["jobs"])
         return True
+
+
+def model_loads_s(site: Site, numbers: npt.NDArray[np.int64]) -> FloatArray:
+    """The model load of each replica by its number, sampled from the measured ones."""
+    pick = uniform(site.seed, numbers, np.array([0]), 424_243)
+    return site.load_times_s[(pick * len(site.load_times_s)).astype(np.int64)]
 
 
 def replica_id(number: int) -> str:
