@@ -70,7 +70,7 @@ def lower_bound(
     # Columns: serving, starts, then work done by each slot's end, class by class, in replica-slots: cumulative work
     # keeps the program sparse.
     eye = eye_array(slots, format="csr")
-    step = diags_array([np.ones(slots), -np.ones(slots - 1)], offsets=[0, -1], format="csr")
+    step = csr_array(eye - eye_array(slots, k=-1, format="csr"))
     k = len(classes)
     none = csr_array((slots, slots))
     rises = block_array([[step, -eye, *([none] * k)]])
@@ -92,17 +92,18 @@ def lower_bound(
         low = work_by(edges - each.slack_s, each.arrived_s, each.held_s)[1:] / slot_s
         lows.append(np.maximum(0.0, np.minimum(low, best)))
         highs.append(best)
-    # The stubs know no sparse matrix.
+    # The stubs know neither sparse rows nor an array of bounds.
     rows_of_all: Any = block_array([[row] for row in rows], format="csr")
+    limits_of_all: Any = np.column_stack([np.concatenate(lows), np.concatenate(highs)])
     found = linprog(
         np.concatenate([price, start_usd, np.zeros(k * slots)]),
         A_ub=rows_of_all,
         b_ub=np.concatenate(limits),
-        bounds=np.column_stack([np.concatenate(lows), np.concatenate(highs)]),
-        method="highs-ipm",
+        bounds=limits_of_all,
+        method="highs-ds",
     )
     if found.status != 0:
         raise NoSchedule(found.message)
     values = np.asarray(found.x, np.float64)
     worked = values[2 * slots :].reshape(k, slots)
-    return Bound(float(found.fun), values[:slots], np.diff(worked, axis=1, prepend=0.0) * slot_s)
+    return Bound(float(found.fun or 0.0), values[:slots], np.diff(worked, axis=1, prepend=0.0) * slot_s)

@@ -141,18 +141,42 @@ def one_pool(
     wanted = np.maximum(1, np.ceil(level + b * np.sqrt(level) - 1e-9)).astype(np.int64)
     mean_load_s = float(loads_s(max(1, int(_rises(wanted, first).sum()))).mean())
     serving = held(wanted, first, math.ceil((boot_s + mean_load_s) / step_s))
-    rises = _rises(serving, first)
-    needed_s = step_s * np.repeat(np.arange(len(serving)), rises)
-    lead_s = boot_s + loads_s(len(needed_s))
-    tick = np.maximum(0, np.floor((needed_s - lead_s) / step_s + 1e-6)).astype(np.int64)
-    # Loads go by the order of starts: one with a long load takes those before it along.
-    tick = np.minimum.accumulate(tick[::-1])[::-1]
-    starts = tuple((offer_id,) * int(count) for count in np.bincount(tick, minlength=len(serving)))
-    # One that is there before its time stays for it.
-    ready = np.minimum(np.ceil(tick + lead_s / step_s - 1e-6).astype(np.int64), len(serving) - 1)
-    early = np.cumsum(np.bincount(ready, minlength=len(serving))) - np.cumsum(rises)
-    keep = serving + np.maximum(0, early)
-    return Schedule(start_s, step_s, starts, {offer_id: keep}, f"concurrency {b:+.2f}·√concurrency")
+    label = f"concurrency {b:+.2f}·√concurrency"
+    return scheduled({offer_id: serving}, {offer_id: first}, loads_s, boot_s, start_s, step_s, label)
+
+
+def scheduled(
+    serving: Mapping[str, IntArray],
+    first: Mapping[str, int],
+    loads_s: Callable[[int], FloatArray],
+    boot_s: float,
+    start_s: float,
+    step_s: float,
+    label: str,
+) -> Schedule:
+    """When to start so that `serving` replicas of each offer are ready by tick, `first` being ready at tick 0.
+
+    Loads go by the order of starts: what has a long load takes those before it along. One that is there before its time
+    stays for it.
+    """
+    rises = {offer: _rises(counts, first.get(offer, 0)) for offer, counts in serving.items()}
+    ticks = np.arange(len(next(iter(serving.values()))))
+    needed = [(int(tick), offer) for offer, rise in rises.items() for tick in np.repeat(ticks, rise)]
+    needed.sort()
+    at = np.array([tick for tick, _ in needed], np.int64)
+    lead = (boot_s + loads_s(len(needed))) / step_s
+    begin = np.maximum(0, np.floor(at - lead + 1e-6)).astype(np.int64)
+    begin = np.minimum.accumulate(begin[::-1])[::-1]
+    ready = np.minimum(np.ceil(begin + lead - 1e-6).astype(np.int64), len(ticks) - 1)
+    starts: list[list[str]] = [[] for _ in ticks]
+    for tick, (_, offer) in zip(begin.tolist(), needed, strict=True):
+        starts[tick].append(offer)
+    keep = {}
+    for offer, counts in serving.items():
+        mine = ready[[name == offer for _, name in needed]] if needed else ready
+        early = np.cumsum(np.bincount(mine, minlength=len(ticks))) - np.cumsum(rises[offer])
+        keep[offer] = counts + np.maximum(0, early)
+    return Schedule(start_s, step_s, tuple(tuple(each) for each in starts), keep, label)
 
 
 def _rises(level: IntArray, first: int) -> IntArray:
