@@ -7,6 +7,7 @@ from benchmarks import (
     forecast_scale,
     forecast_signals,
     forecasting,
+    planning,
     simulation,
     spot_serving,
     tick,
@@ -15,6 +16,7 @@ from benchmarks import (
 for module in (
     simulation,
     tick,
+    planning,
     first_paint,
     spot_serving,
     forecasting,
