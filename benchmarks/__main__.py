@@ -2,15 +2,28 @@
 
 from benchmarks import (
     closed_loop,
+    deadline,
     first_paint,
     forecast_scale,
     forecast_signals,
     forecasting,
     planning,
     simulation,
+    spot_serving,
     tick,
 )
 
-for module in (simulation, tick, planning, first_paint, forecasting, forecast_signals, forecast_scale, closed_loop):
+for module in (
+    simulation,
+    tick,
+    planning,
+    first_paint,
+    spot_serving,
+    forecasting,
+    forecast_signals,
+    forecast_scale,
+    deadline,
+    closed_loop,
+):
     print(f"\n== {module.__name__} ==", flush=True)
     module.main([])

@@ -20,13 +20,17 @@ from controller.backends.base import ClusterState
 from controller.backends.simulated import kernel
 from controller.backends.simulated.activity import ActivityMeter
 from controller.backends.simulated.arrivals import Arrivals, Recorded, replicate
-from controller.backends.simulated.cluster import SimulatedCluster, Site, replica_id
+from controller.backends.simulated.cluster import SimulatedCluster, Site, model_loads_s, replica_id
 from controller.backends.simulated.engine import ZoneSeries
+from controller.clairvoyance import SPARES, attains, carry_out, smallest
 from controller.core.activity import BIN_S, ActivityLog
+from controller.core.bound import NoSchedule, Waiting, lower_bound
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
 from controller.core.policies.base import Paced
+from controller.core.policies.clairvoyant import Schedule, concurrency, held, one_pool, scheduled
+from controller.core.policies.clairvoyant_markets import Markets, assigned
 from controller.core.types import (
     ActionResult,
     Envelope,
@@ -48,9 +52,13 @@ from models.enums import LatencyOf, Market, Mode
 
 POLICIES = tuple(REGISTRY)
 SERVICE = "images"
+NOTICE_S = 120.0
 # Where a queue never empties (a fleet capped far below its load), the drain ends here and the rest is reported as
 # unfinished.
 LONGEST_DRAIN_S = 14 * 86400.0
+# The clairvoyant lets a tier with a longest wait use so much of it, and plans for so much of the cap: its fluid
+# schedule knows no whole replicas.
+PATIENCE, CAP_USED = 0.85, 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,30 +232,20 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     """Replay and sum up. ValueError where there is nothing to replay or to buy, PolicyError for an unknown policy.
     `progress` gets 0…1.
     """
-    tiers = spec.envelope.tiers
     window = spec.requests.window(spec.from_s, spec.to_s)
     if not len(window):
         raise ValueError("no request arrives in the window: check --from and --to")
     past = _history(spec)
     arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
-    policy = make_policy(spec.policy, PolicyContext(past, spec, arrivals))
+
+    def foreseen() -> Mapping[str, object]:
+        schedule, fifo = _cheapest_schedule(spec, arrivals, past)
+        return {"schedule": schedule, "fifo": fifo}
+
+    policy = make_policy(spec.policy, PolicyContext(past, spec, arrivals, foreseen))
     tick_s = policy.tick_s if isinstance(policy, Paced) else spec.tick_s
-    mean_s, scv = _work(spec)
-    site = Site(
-        service=SERVICE,
-        tiers=tiers,
-        offers=spec.offers,
-        load_times_s=spec.load_times_s,
-        zones=spec.zones,
-        boot_s=spec.boot_s,
-        seed=spec.seed,
-        fifo=policy.fifo,
-        work_mean_s=mean_s,
-        work_scv=scv,
-    )
-    cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
-    cluster.engine.expect(arrivals)
-    _first_fleet(cluster, spec, past)
+    cluster = _cluster(spec, policy.fifo, arrivals, past)
+    tiers = spec.envelope.tiers
     demand, activity = Demand([tier.name for tier in tiers]), ActivityLog(len(tiers))
     if past:
         demand.load(past)
@@ -277,6 +275,119 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     cluster.advance(now_s)
     progress(1.0)
     return _result(spec, cluster, now_s, window.skipped)
+
+
+def clairvoyant_limit(spec: ReplaySpec) -> ReplayResult:
+    """What `run_replay` gives under the clairvoyant policy, without the loop around it: for fleets of hundreds."""
+    window = spec.requests.window(spec.from_s, spec.to_s)
+    past = _history(spec)
+    arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
+    schedule, fifo = _cheapest_schedule(spec, arrivals, past)
+    cluster = _cluster(spec, fifo, arrivals, past)
+    end_s = carry_out(cluster, schedule, spec.from_s, spec.to_s, LONGEST_DRAIN_S)
+    return _result(spec, cluster, end_s, window.skipped)
+
+
+def _cheapest_schedule(spec: ReplaySpec, arrivals: Arrivals, past: Mapping[str, Series]) -> tuple[Schedule, bool]:
+    """The clairvoyant's schedule with the smallest b that attains every target, and whether its queue is one for all
+    tiers; where no b does, with the largest that was tried, and the summary says what it missed.
+
+    One tier on demand without a cap is one pool; else tiers, markets and the cap are known as well. The cap bounds the
+    fluid schedule; whether every hour kept it is for the summary to say.
+    """
+    offer = cheapest_per_speed(list(spec.offers), Market.ON_DEMAND)
+    if offer is None:
+        raise ValueError("no on-demand offer with a known price: nothing to start with")
+    one = len(spec.envelope.tiers) == 1 and spec.envelope.spend_cap_usd_per_hour is None and not zones_of(spec.offers)
+    cluster = _cluster(spec, one, arrivals, past)
+    first = cluster.engine.replicas
+
+    def loads_s(count: int) -> FloatArray:
+        return model_loads_s(cluster.site, np.arange(first, first + count))
+
+    minutes = math.ceil((max(spec.to_s, float(arrivals.arrived_s[-1])) - spec.from_s) / MINUTE_S) + 180
+    ticks = math.ceil(minutes * MINUTE_S / spec.tick_s)
+    level = concurrency(arrivals.arrived_s, arrivals.work_s / offer.speed_ratio, spec.from_s, spec.tick_s, ticks)
+    known = None if one else _markets(spec, arrivals, offer, minutes, ticks)
+
+    def schedule(b: float) -> Schedule:
+        if known is None:
+            return one_pool(level, b, offer.id, first, loads_s, spec.boot_s, spec.from_s, spec.tick_s)
+        fluid, urgent, markets = known
+        lead_slots = math.ceil((spec.boot_s + float(spec.load_times_s.mean())) / spec.tick_s)
+        wanted = np.maximum(1, np.ceil(fluid + b * np.sqrt(urgent) - 1e-6)).astype(np.int64)
+        smooth = held(wanted, math.ceil(first * offer.speed_ratio), lead_slots)
+        serving = assigned(smooth, markets, lead_slots, first)
+        label = f"fluid schedule {b:+.2f}·√concurrency"
+        return scheduled(serving, {offer.id: first}, loads_s, spec.boot_s, spec.from_s, spec.tick_s, label)
+
+    def passes(b: float) -> bool:
+        trial = _cluster(spec, one, arrivals, past)
+        carry_out(trial, schedule(b), spec.from_s, spec.to_s, LONGEST_DRAIN_S)
+        return attains(trial)
+
+    b = smallest(SPARES, passes)
+    return schedule(SPARES[-1] if b is None else b), one
+
+
+def _markets(
+    spec: ReplaySpec, arrivals: Arrivals, offer: Offer, minutes: int, ticks: int
+) -> tuple[FloatArray, FloatArray, Markets]:
+    """The fluid schedule by tick, the concurrency of the tiers that don't wait, and where spot can be held when."""
+    at_s = spec.from_s + spec.tick_s * np.arange(ticks)
+    spot = {o.zone: o for o in sorted(spec.offers, key=lambda o: -o.usd_per_speed_hour) if o.market is Market.SPOT}
+    up = {}
+    for zone in spot:
+        series = spec.zones.get(zone)
+        up[zone] = np.ones(ticks, np.bool_)
+        if series is not None:
+            before = np.searchsorted(series.change_s, at_s, side="right") - 1
+            up[zone] = (before < 0) | (series.capacity[np.maximum(before, 0)] != 0)
+    some = np.any(list(up.values()), axis=0) if up else np.zeros(ticks, np.bool_)
+    minute = np.minimum((np.arange(minutes) * MINUTE_S / spec.tick_s).astype(np.int64), ticks - 1)
+    cheapest = min((o.usd_per_speed_hour for o in spot.values()), default=math.inf)
+    price = np.where(some[minute], min(cheapest, offer.usd_per_speed_hour), offer.usd_per_speed_hour)
+    longest_s = [tier.target_ms / 1000 if tier.statistic == "p100" else 0.0 for tier in spec.envelope.tiers]
+    slack_s = np.array([max(0.0, PATIENCE * wait - MINUTE_S) for wait in longest_s])
+    classes = [
+        Waiting(arrivals.arrived_s[mine], arrivals.work_s[mine], float(slack))
+        for slack in np.unique(slack_s)
+        if (mine := slack_s[arrivals.tier] == slack).any()
+    ]
+    lead_s = spec.boot_s + float(spec.load_times_s.mean())
+    cap = spec.envelope.spend_cap_usd_per_hour
+    try:
+        bound = lower_bound(classes, price, lead_s, spec.from_s, MINUTE_S, 0, None if cap is None else CAP_USED * cap)
+    except NoSchedule:
+        bound = lower_bound(classes, price, lead_s, spec.from_s, MINUTE_S)
+    urgent = slack_s[arrivals.tier] == 0
+    level = concurrency(arrivals.arrived_s[urgent], arrivals.work_s[urgent], spec.from_s, spec.tick_s, ticks)
+    fluid = bound.serving[np.minimum((np.arange(ticks) * spec.tick_s / MINUTE_S).astype(np.int64), minutes - 1)]
+    ids = {zone: o.id for zone, o in spot.items()}
+    start_s = spec.boot_s + float(spec.load_times_s.max())
+    return fluid, level, Markets(up, ids, offer.id, offer.speed_ratio, spec.tick_s, start_s, NOTICE_S)
+
+
+def _cluster(spec: ReplaySpec, fifo: bool, arrivals: Arrivals, past: Mapping[str, Series]) -> SimulatedCluster:
+    """The cluster at the window's start: the requests to come and the first fleet."""
+    mean_s, scv = _work(spec)
+    site = Site(
+        service=SERVICE,
+        tiers=spec.envelope.tiers,
+        offers=spec.offers,
+        load_times_s=spec.load_times_s,
+        zones=spec.zones,
+        boot_s=spec.boot_s,
+        seed=spec.seed,
+        fifo=fifo,
+        work_mean_s=mean_s,
+        work_scv=scv,
+        notice_s=NOTICE_S,
+    )
+    cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
+    cluster.engine.expect(arrivals)
+    _first_fleet(cluster, spec, past)
+    return cluster
 
 
 def _history(spec: ReplaySpec) -> dict[str, Series]:

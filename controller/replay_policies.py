@@ -9,6 +9,7 @@ import numpy as np
 from controller.backends.simulated.arrivals import Arrivals
 from controller.core.policies.aws_predictive import AwsPredictive
 from controller.core.policies.base import Policy
+from controller.core.policies.clairvoyant import Clairvoyant
 from controller.core.policies.dynamo import Dynamo
 from controller.core.policies.heddle import Heddle
 from controller.core.policies.hpa import Hpa
@@ -37,16 +38,23 @@ class PolicyContext:
     """What a policy may be made from. `history`: minutes of load before it begins, one series a tier.
 
     `spec` and `arrivals` (those to come, jittered and in order) are known in a replay only; a policy that looks at the
-    arrivals is clairvoyant.
+    arrivals is clairvoyant. `foreseen`: what the clairvoyant is given, found when it is asked for.
     """
 
     history: Mapping[str, Series] = field(default_factory=dict)
     spec: "ReplaySpec | None" = None
     arrivals: Arrivals | None = None
+    foreseen: Callable[[], Mapping[str, Any]] | None = None
 
 
 def _nothing(context: PolicyContext) -> Mapping[str, Any]:
     return {}
+
+
+def _foreseen(context: PolicyContext) -> Mapping[str, Any]:
+    if context.foreseen is None:
+        raise ValueError("only a replay knows what is to come")
+    return context.foreseen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,11 @@ REGISTRY: Final[Mapping[str, Entry]] = {
         "a fixed fleet for the peak of history, on demand",
         Static,
         lambda context: {"peak_load": peak_ten_minutes(context.history)},
+    ),
+    "clairvoyant": Entry(
+        "the limit, not a policy: knows all arrivals and losses; its cheapest schedule that attains every target",
+        Clairvoyant,
+        _foreseen,
     ),
 }
 

@@ -196,7 +196,7 @@ def test_every_policy_serves_an_hour_at_its_own_cadence(policy: str) -> None:
     assert result.summary.unfinished == 0
     assert all(tier.wait_mean_s is not None for tier in result.summary.tiers.values())
     on_spot = any(offer.id in set(result.replicas["offer"]) for offer in SPOT)
-    assert on_spot == (policy in ("heddle", "spothedge", "hpa_spot"))
+    assert on_spot == (policy in ("heddle", "spothedge", "hpa_spot", "clairvoyant"))
     tick_s = {"kpa": 2, "dynamo": 5, "spothedge": 20}.get(policy, 15)
     assert sum(done < 1.0 for done in told) == HOUR / tick_s
 

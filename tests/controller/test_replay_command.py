@@ -29,7 +29,7 @@ from tests.controller.replayed import (
 
 SCALE, JITTER_S, BOOT_S = 4, 120.0, 100.0
 WINDOW_H = 6
-POLICIES = ("heddle", "hpa", "hpa:target=0.5,down_s=900", "hpa_spot", "static")
+POLICIES = ("heddle", "hpa", "hpa:target=0.5,down_s=900", "hpa_spot", "static", "clairvoyant")
 SUMMARY = {
     "policy", "window", "seed", "scale", "requests", "gpu_hours", "cost_usd", "interrupted", "preempted", "starts",
     "stops", "peak_replicas", "hours_within_cap_ratio", "costliest_hour_usd", "tiers",

@@ -1,11 +1,13 @@
 """Policies by name: what is asked for is what is run, and what can't be is refused in words."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from controller.core.policies.base import Memory
+from controller.core.policies.clairvoyant import Schedule
 from controller.core.policies.heddle import Heddle
 from controller.core.policies.hpa import Hpa
 from controller.core.policies.kpa import Kpa
@@ -20,10 +22,13 @@ from controller.replay_policies import (
     parse_policy,
     peak_ten_minutes,
 )
-from tests.core.observed import A10G, fleet, observation
+from tests.core.observed import A10G, NOW, fleet, observation
 
 T0 = 1_732_406_400.0
 NOTHING = PolicyContext()
+FORESEEN = replace(
+    NOTHING, foreseen=lambda: {"schedule": Schedule(NOW, 15.0, (), {A10G.id: np.full(9, 10)}, "by hand"), "fifo": True}
+)
 
 
 def test_policies_by_name() -> None:
@@ -72,9 +77,14 @@ def test_every_policy_is_described_and_plans_under_its_name(name: str) -> None:
     for parameter in entry.parameters.values():
         if isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool):
             assert parameter.read(str(parameter.default)) == parameter.default
-    policy = make_policy(name, NOTHING)
+    policy = make_policy(name, FORESEEN if name == "clairvoyant" else NOTHING)
     plan, _ = policy.plan(observation(replicas=fleet({A10G.id: 10})), Memory(), "p-1")
     assert plan.policy == policy.name == name
+
+
+def test_only_a_replay_has_a_clairvoyant() -> None:
+    with pytest.raises(PolicyError, match="only a replay knows what is to come"):
+        make_policy("clairvoyant", NOTHING)
 
 
 def test_the_peak_is_the_largest_ten_minutes_of_all_tiers_together() -> None:

@@ -301,8 +301,7 @@ class SimulatedCluster:
             offer = self.site.offers[index]
             spot = offer.market is Market.SPOT
             zone = self._zone_names.index(offer.zone) if spot else -1
-            pick = uniform(self.site.seed, np.array([self.engine.replicas]), np.array([0]), 424_243)[0]
-            load_s = float(self.site.load_times_s[int(pick * len(self.site.load_times_s))])
+            load_s = float(model_loads_s(self.site, np.array([self.engine.replicas]))[0])
             number = self.engine.start(
                 speed=offer.speed_ratio,
                 spot=spot,
@@ -494,6 +493,12 @@ class SimulatedCluster:
             oldest = self.engine.a.request["arrived"][: self.engine.arrived]
             self._count_from(float(oldest[0]) if len(oldest) else self.engine.now_s)
         return True
+
+
+def model_loads_s(site: Site, numbers: npt.NDArray[np.int64]) -> FloatArray:
+    """The model load of each replica by its number, sampled from the measured ones."""
+    pick = uniform(site.seed, numbers, np.array([0]), 424_243)
+    return site.load_times_s[(pick * len(site.load_times_s)).astype(np.int64)]
 
 
 def replica_id(number: int) -> str:
