@@ -30,6 +30,7 @@ from controller.core.policies.hpa import Hpa
 from controller.core.policies.static import Static
 from controller.core.types import (
     ActionResult,
+    Authority,
     Envelope,
     FloatArray,
     Forecast,
@@ -143,6 +144,9 @@ class Unrecorded:
 
     def mode(self) -> Mode:
         return Mode.ACT
+
+    def authority(self) -> Authority:
+        return Authority()
 
     def next_plan_id(self) -> str:
         self._plans += 1

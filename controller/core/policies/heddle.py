@@ -39,6 +39,9 @@ class Heddle:
 
     def plan(self, seen: Observation, memory: Memory, plan_id: str) -> tuple[Plan, Memory]:
         lead_s = seen.boot_s + seen.load_model_s
+        stepped_back = _stepped_back(seen)
+        if stepped_back is not None:
+            seen = replace(seen, forecasts={})  # the recent load stands for every quantile
         if memory.reserves_s is None or seen.now_s - memory.reserves_s >= RESERVES_EVERY_S:
             memory = replace(memory, reserves=burst_reserves(seen), reserves_s=seen.now_s)
         wanted = need(seen, 2 * lead_s, memory.reserves, foreseen(seen, memory.surges, 2 * lead_s))
@@ -52,6 +55,8 @@ class Heddle:
         memory = replace(memory, surges=surges)
         wanted, capacity = _with_surge(wanted, ahead), max(steady.capacity, ahead.capacity)
         reasons = (*wanted.reasons, steady.reason)
+        if stepped_back is not None:
+            reasons = (stepped_back, *reasons)
         required = math.ceil(wanted.total)
         stop, paused = _stale(seen), _paused(seen)
         if paused is not None:
@@ -151,6 +156,12 @@ class Heddle:
             f"{kept} surplus replicas stay: {wanted.now:.0f} requests run or wait on {serving:.1f} GPUs that serve now"
         )
         return Reason(Limit.SCALE_IN_CHECK, text, {"kept": kept, "serving": serving, "load_now": wanted.now})
+
+
+def _stepped_back(seen: Observation) -> Reason | None:
+    """Why forecasts count for nothing; None while the planner leads."""
+    authority = seen.authority
+    return None if authority.leads else Reason(Limit.FORECAST, authority.reason, authority.numbers)
 
 
 def _stale(seen: Observation) -> Reason | None:

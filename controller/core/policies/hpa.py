@@ -21,6 +21,15 @@ MINIMUM = 1
 
 
 @dataclass(frozen=True, slots=True)
+class Scaled:
+    """Replicas: by the ratio alone, after the scale-down window, and after the limit on scaling up."""
+
+    raw: int
+    steady: int
+    desired: int
+
+
+@dataclass(frozen=True, slots=True)
 class Hpa:
     target: float = 0.7
     name: str = "hpa"
@@ -32,23 +41,28 @@ class Hpa:
         in_flight = sum(queue.queued + queue.running for queue in seen.queues)
         ready = sum(replica.state is ReplicaState.READY for replica in seen.replicas)
         coming = sum(replica.state in (ReplicaState.BOOTING, ReplicaState.LOADING) for replica in seen.replicas)
+        scaled, memory = self.scale(in_flight, ready, coming, memory, seen.now_s)
+        reason = Reason(
+            Limit.LATENCY_TARGET,
+            f"{in_flight} in flight on {ready} ready replicas against {self.target:g} each: {scaled.raw} replicas",
+            {"in_flight": in_flight, "ready": ready, "coming": coming, "target": self.target},
+        )
+        plan = one_pool_plan(seen, plan_id, self.name, offer, scaled.raw, scaled.steady, scaled.desired, reason)
+        return plan, memory
+
+    def scale(self, in_flight: float, ready: int, coming: int, memory: Memory, now_s: float) -> tuple[Scaled, Memory]:
+        """The replicas that it wants, by what is in flight, and what it remembers."""
         current = ready + coming
         raw = self._recommend(in_flight, ready, coming)
         if memory.since_s is None:
             # As `recordInitialRecommendation` does: a restart keeps the scale for its window.
-            memory = memory.recommend(seen.now_s, current, DOWN_WINDOW_S)
-        memory = memory.recommend(seen.now_s, raw, DOWN_WINDOW_S)
+            memory = memory.recommend(now_s, current, DOWN_WINDOW_S)
+        memory = memory.recommend(now_s, raw, DOWN_WINDOW_S)
         steady = max(raw, min(current, int(memory.highest())))
         limited = min(steady, max(2 * current, current + 4))
-        desired = max(MINIMUM, limited)
-        reason = Reason(
-            Limit.LATENCY_TARGET,
-            f"{in_flight} in flight on {ready} ready replicas against {self.target:g} each: {raw} replicas",
-            {"in_flight": in_flight, "ready": ready, "coming": coming, "target": self.target},
-        )
-        return one_pool_plan(seen, plan_id, self.name, offer, raw, steady, desired, reason), memory
+        return Scaled(raw, steady, max(MINIMUM, limited)), memory
 
-    def _recommend(self, in_flight: int, ready: int, coming: int) -> int:
+    def _recommend(self, in_flight: float, ready: int, coming: int) -> int:
         current = ready + coming
         if ready == 0:
             return max(current, MINIMUM)
