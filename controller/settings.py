@@ -85,9 +85,9 @@ class Settings(BaseSettings):
         "What an SLO-minute costs: a minute's worth of a tier's requests that missed its target.",
     )
     step_back_hours: int = _setting(
-        6,
+        24,
         "0 to 168",
-        "Settled hours in a row that the planner loses to the shadow before it steps back; 0: it never does.",
+        "Settled hours by which the planner is judged against the shadow: it steps back, or leads again. 0: it leads.",
         ge=0,
         le=168,
     )

@@ -7,7 +7,7 @@ from controller.core.finance import dollars
 from controller.core.types import Authority
 
 MARGIN_RATIO = 0.1
-"""The planner loses an hour when its dollars, misses priced, are over the shadow's by more than this."""
+"""The planner has lost when its dollars, misses priced, are over the shadow's by more than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,26 @@ class SettledHour:
 def decide(history: Sequence[SettledHour], now: Authority, hours: int) -> Authority:
     """Who leads from here on. `history`: settled hours, oldest first. `hours` 0: the planner always leads.
 
-    The planner steps back when it has lost as many known hours in a row as `hours`, and returns when it has won as many
-    in a row: not dearer than the shadow. Only hours since the last change count, and an unknown hour says nothing.
+    The newest known hours are judged together, as many as `hours`: a reserve is paid for in the hours in which nothing
+    comes, and earned back in the one in which something does. The planner steps back when they cost more than the
+    shadow's by over the margin, and returns when its plans would have cost no more. Only hours since the last change
+    count, and an unknown hour says nothing.
     """
     if hours < 1:
         return Authority()
-    since = []
+    since: list[tuple[float, float]] = []
     for each in reversed(history):
-        if each.planner_led != now.leads:
+        if each.planner_led != now.leads or len(since) == hours:
             break
         if each.planner_usd is not None and each.shadow_usd is not None:
             since.append((each.planner_usd, each.shadow_usd))
-        if len(since) == hours:
-            break
     if len(since) < hours:
         return now
     planner, shadow = sum(usd for usd, _ in since), sum(usd for _, usd in since)
     scores = f"{dollars(planner)} against the shadow's {dollars(shadow)} over {hours} settled hours, misses priced"
     numbers = {"planner_usd": planner, "shadow_usd": shadow, "hours": float(hours)}
-    if now.leads and all(mine > other * (1 + MARGIN_RATIO) for mine, other in since):
+    if now.leads and planner > shadow * (1 + MARGIN_RATIO):
         return Authority(False, f"the planner stepped back to the reactive net: {scores}", numbers)
-    if not now.leads and all(mine <= other for mine, other in since):
+    if not now.leads and planner <= shadow:
         return Authority(True, f"the planner leads again: its plans would have cost {scores}", numbers)
     return now

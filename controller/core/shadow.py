@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import ndtri
 
 from controller.core.capacity import deferrable
 from controller.core.finance import HOUR_S
 from controller.core.fluid import Demand, flow, in_system, tier_waits, wait_s
 from controller.core.policies.base import Memory
-from controller.core.policies.hpa import Hpa
+from controller.core.policies.hpa import DOWN_WINDOW_S, Hpa
 from controller.core.queueing import probability_of, target_wait_s
 from controller.core.types import FloatArray, Offer, TierTarget
 
@@ -120,11 +121,15 @@ def _held(offer: Offer, requested_s: float, ready_s: float, ended_s: float) -> H
 def shadow_hpa(demand: Demand, offer: Offer, lead_s: float, capacity: float, least: int, most: int) -> Trajectory:
     """What a Kubernetes HPA would have held on this demand: the formulas of `policies.hpa`, asked at each step.
 
-    It begins with `capacity` reference GPUs that serve; `least` and `most` are its minReplicas and maxReplicas. In
-    flight is what the fluid has in the system; a replica of speed v runs one request at a time.
+    It begins with `capacity` reference GPUs that serve; `least` and `most` are its minReplicas and maxReplicas. A
+    replica of speed v runs one request at a time. In flight is what the fluid has in the system, and what chance adds
+    to it: a count varies by its square root, and the HPA keeps the highest of the looks in its window, of which as many
+    are independent as executions fit into it (Blom's approximation of the largest of n normals).
     """
     hpa, memory = Hpa(), Memory()
     speed = offer.speed_ratio
+    looks = max(1.0, DOWN_WINDOW_S * speed / demand.work_mean_s)
+    above = max(0.0, float(ndtri((looks - 0.375) / (looks + 0.25))))
     load = demand.loads.sum(axis=0).tolist()
     ready, coming = min(max(least, math.ceil(capacity / speed - 1e-9)), most), deque[float]()
     inside = load[0]
@@ -134,7 +139,8 @@ def shadow_hpa(demand: Demand, offer: Offer, lead_s: float, capacity: float, lea
         while coming and coming[0] <= now_s:
             coming.popleft()
             ready += 1
-        in_flight = min(inside, ready * speed) / speed + max(0.0, inside - ready * speed)
+        running = min(inside, ready * speed) / speed
+        in_flight = running + above * math.sqrt(running) + max(0.0, inside - ready * speed)
         scaled, memory = hpa.scale(in_flight, ready, len(coming), memory, now_s)
         desired = max(least, min(scaled.desired, most))
         coming.extend([now_s + lead_s] * (desired - ready - len(coming)))
