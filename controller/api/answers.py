@@ -188,6 +188,44 @@ class OverrideAnswer(Answer):
     intent_id: int | None
 
 
+class SettlementAnswer(Answer):
+    """A closed clock hour. `usd` and `slo_minutes` are measured; `fleet`, `planned`, `shadow` and `hindsight` go through
+    one model.
+    """
+
+    id: int
+    service: str
+    hour: datetime
+    usd: float
+    cap_usd: float | None
+    within_cap: bool | None
+    requests: int
+    slo_minutes: float | None
+    unknown_minutes: int | None
+    fleet_usd: float | None
+    fleet_slo_minutes: float | None
+    fleet_miss_usd: float | None
+    planned_usd: float | None
+    planned_slo_minutes: float | None
+    planned_miss_usd: float | None
+    shadow_usd: float | None
+    shadow_slo_minutes: float | None
+    shadow_miss_usd: float | None
+    hindsight_usd: float | None
+    hindsight_slo_minutes: float | None
+    hindsight_miss_usd: float | None
+    saved_usd: float | None
+    regret_usd: float | None
+    would_save_usd: float | None
+    mode: str
+    planner_led: bool
+    overridden: bool
+    authority: dict[str, Any]
+    tiers: dict[str, Any]
+    text: str
+    notes: str
+
+
 class LedgerAnswer(Answer):
     """Who or what did which thing, when, why."""
 

@@ -299,8 +299,9 @@ def _hindsight(
 def _spans(facts: Facts, fleets: Mapping[str, _Ledger]) -> tuple[DecisionAccounts, ...]:
     """Each decision's part. A decision with no step of its own, overtaken within one, has none."""
     found = []
-    ends_s = [made_s for _, made_s in facts.decisions[1:]] + [math.inf]
-    for (plan_id, made_s), until_s in zip(facts.decisions, ends_s, strict=True):
+    for number, (plan_id, made_s) in enumerate(facts.decisions):
+        last_one = number + 1 == len(facts.decisions)
+        until_s = math.inf if last_one else facts.decisions[number + 1][1]
         from_s, to_s = max(made_s, facts.hour_s), min(until_s, facts.hour_s + HOUR_S)
         if to_s <= from_s:
             continue

@@ -44,12 +44,8 @@ def totals_html(found: pd.DataFrame, mode: str) -> str:
     """The range in numbers. What is compared is of the hours whose comparison is known, which are counted."""
     known = compared(found)
     hours = f"{len(found)} closed hours" if len(found) != 1 else "1 closed hour"
-    missed = total(found["slo_minutes"])
-    parts = [stat("Spent", formats.money(total(found["usd"])), f"{hours}, jobs included")]
-    unmeasured = int(found["slo_minutes"].isna().sum())
-    parts.append(
-        stat("SLO-minutes, measured", minutes(missed), f"{unmeasured} hours unknown" if unmeasured else "all tiers")
-    )
+    measured = f"{minutes(total(found['slo_minutes']))} SLO-min measured"
+    parts = [stat("Spent, jobs included", formats.money(total(found["usd"])), f"{hours}, {measured}")]
     names = {"fleet": "Heddle's fleet", "shadow": "Shadow HPA", "hindsight": "Hindsight"}
     if mode != Mode.ACT.value:
         names["fleet"] = "The fleet that was there"
@@ -97,7 +93,8 @@ def render() -> None:
     with cards.head(
         "settlements",
         "Settlements",
-        f"Closed clock hours, last {hours:g} h. A shadow HPA and hindsight on the same minutes",
+        f"Closed clock hours, last {hours:g} h, beside a shadow HPA and hindsight on the same minutes. "
+        "Bars: the fleet's replicas, and what it missed. Lines: the others, misses priced",
     ):
         cards.csv(
             found.assign(tiers=found["tiers"].map(json.dumps), authority=found["authority"].map(json.dumps)),
@@ -131,6 +128,8 @@ def grid(found: pd.DataFrame) -> None:
         ],
         text=found["text"].map(formats.sentence),
     )
+    would = cards.number_column("Would save", 78, "dollar", help="Had the decisions been carried out")
+    unknown = cards.number_column("Unknown", 64, "%d min", help="Minutes that were not measured")
     columns = {
         "hour": st.column_config.DatetimeColumn("Hour, UTC", width=96, format="D MMM HH:mm", timezone="UTC"),
         "usd": cards.number_column("Spend", 64, "$%.2f", help="Measured, jobs included"),
@@ -141,10 +140,10 @@ def grid(found: pd.DataFrame) -> None:
         "shadow_usd": cards.number_column("Shadow", 62, "$%.2f", help="Replicas of a Kubernetes HPA"),
         "shadow_slo_minutes": cards.number_column("missed", 58, "%.1f", help="SLO-minutes of the shadow in the model"),
         "hindsight_usd": cards.number_column("Hindsight", 72, "$%.2f", help="Replicas of the best known afterwards"),
-        "saved_usd": cards.number_column("Saved", 64, "$%.2f", help="Against the shadow, misses priced"),
+        "saved_usd": cards.number_column("Saved", 64, "dollar", help="Against the shadow, misses priced"),
         "regret_usd": cards.number_column("Regret", 64, "$%.2f", help="Against hindsight, misses priced"),
-        "would_save_usd": cards.number_column("Would save", 78, "$%.2f", help="Had the decisions been carried out"),
-        "unknown_minutes": cards.number_column("Unknown", 64, "%d min"),
+        **({"would_save_usd": would} if (shown["mode"] != Mode.ACT.value).any() else {}),
+        **({"unknown_minutes": unknown} if shown["unknown_minutes"].any() else {}),
         "led": cards.text_column("Led by", 84),
         "text": cards.text_column("Outcome", 320),
     }

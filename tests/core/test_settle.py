@@ -138,6 +138,11 @@ def test_the_parts_of_the_decisions_add_up_to_the_hour():
     assert sum(saved) == pytest.approx(found.accounts.saved_usd)
 
 
+def test_an_hour_without_a_decision_is_settled_all_the_same():
+    found = settle(facts(decisions=()))
+    assert found.decisions == () and found.accounts.saved_usd is not None
+
+
 def test_a_minute_that_was_not_measured_makes_the_hour_unknown():
     whole = facts()
     loads = {name: row.copy() for name, row in whole.loads.items()}
