@@ -189,8 +189,8 @@ class OverrideAnswer(Answer):
 
 
 class SettlementAnswer(Answer):
-    """A closed clock hour. `usd` and `slo_minutes` are measured; `fleet`, `planned`, `shadow` and `hindsight` go through
-    one model.
+    """A closed clock hour. `usd` and `slo_minutes` are measured; `fleet`, `planned`, `shadow` and `hindsight` are of one
+    model.
     """
 
     id: int

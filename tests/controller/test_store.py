@@ -14,7 +14,7 @@ from sqlmodel import Session, SQLModel, select
 
 from controller.backends.base import Notice
 from controller.core.guard import DEFAULT_RULES, GuardMemory, Rule, Step, judge, remember
-from controller.core.settle import Accounts, Settled
+from controller.core.settle import Accounts, DecisionAccounts, Settled
 from controller.core.types import (
     Action,
     ActionResult,
@@ -55,7 +55,7 @@ from models.forecasts import ForecastRow, ForecastScore
 from models.guardrails import GuardrailEvent, GuardrailRule
 from models.intents import OverrideRow
 from models.jobs import JobAttempt, JobRow
-from models.ledger import LedgerEntry, Settlement
+from models.ledger import DecisionSettlement, LedgerEntry, Settlement
 from models.offers import OfferRow
 from models.plans import ActionRow, PlanRow
 from models.services import EnvelopeVersion, Service, Tier
@@ -802,6 +802,14 @@ class TestRetention:
         assert [row.id for row in rows(engine, ReplicaRow)] == ["r-2"]
         assert len(rows(engine, ActionRow)) == 1 == len(rows(engine, Settlement))
         assert len(rows(engine, LedgerEntry)) == before
+
+    def test_a_decisions_part_of_an_hour_goes_with_its_plan(self, engine: Engine, store: Store):
+        record(store, plan(store, start("a-p-000001-1")))
+        record(store, plan(store, limit=Limit.FREEZE))
+        parts = tuple(DecisionAccounts(f"p-00000{n}", NOW, NOW + HOUR, Accounts()) for n in (1, 2))
+        store.settle_hour(closed(settled=Settled(Accounts(), parts, 60, ())), Authority(), NOW + HOUR)
+        self.finish(store, NOW + 30 * DAY)
+        assert [row.plan_id for row in rows(engine, DecisionSettlement)] == ["p-000001"]
 
     def test_scores_and_forecasts_do_not_grow_for_ever(self, engine: Engine, store: Store):
         class Score:
