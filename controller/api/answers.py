@@ -106,6 +106,9 @@ class PlanAnswer(Answer):
     prices: dict[str, float]
     shed: list[str]
     action_count: int
+    mode: str
+    would_change: dict[str, int] | None
+    would_by_offer: dict[str, int] | None
 
 
 class SurgeAnswer(Answer):
@@ -189,9 +192,7 @@ class OverrideAnswer(Answer):
 
 
 class SettlementAnswer(Answer):
-    """A closed clock hour. `usd` and `slo_minutes` are measured; `fleet`, `planned`, `shadow` and `hindsight` are of one
-    model.
-    """
+    """A closed clock hour. `usd` and `slo_minutes` are measured; those of the four fleets come from one model."""
 
     id: int
     service: str

@@ -75,14 +75,19 @@ def authority_html(standing: Standing) -> str:
 
 
 def unknown_html(found: pd.DataFrame) -> str:
-    """How many hours can't be compared, and why."""
+    """How many hours can't be compared, or were never settled, and why."""
+    told = []
     unknown = found[found["saved_usd"].isna() | found["regret_usd"].isna()]
-    if unknown.empty:
+    if len(unknown):
+        gone = total(unknown["unknown_minutes"])
+        why = f": {gone:,.0f} minutes were not measured" if gone else ""
+        told.append(f"{formats.count(len(unknown), 'hour')} of {len(found)} can't be compared{why}.")
+    spanned = (found["hour"].max() - found["hour"].min()) / timedelta(hours=1) + 1
+    if spanned > len(found):
+        told.append(f"{formats.count(spanned - len(found), 'hour')} closed while no controller ran.")
+    if not told:
         return ""
-    gone = total(unknown["unknown_minutes"])
-    why = f": {gone:,.0f} minutes were not measured" if gone else ""
-    told = f"{formats.count(len(unknown), 'hour')} of {len(found)} can't be compared{why}. The sums leave them out."
-    return f'<p class="hd-sub">{text(told)}</p>'
+    return f'<p class="hd-sub" style="margin-top:6px">{text(" ".join([*told, "The sums leave them out."]))}</p>'
 
 
 @session.live

@@ -43,10 +43,16 @@ def test_totals_are_of_the_hours_that_can_be_compared(engine: Engine) -> None:
     assert f"{len(found)} closed hours, " in html and "SLO-min measured" in html
     # Two SLO-minutes an hour against the shadow's twenty.
     assert f"{2 * len(known)} SLO-min" in html and f"{20 * len(known)} SLO-min" in html
-    assert settlements.unknown_html(found) == (
-        f'<p class="hd-sub">1 hour of {len(found)} can&#x27;t be compared: 9 minutes were not measured. '
-        "The sums leave them out.</p>"
+    assert (
+        f"1 hour of {len(found)} can&#x27;t be compared: 9 minutes were not measured. The sums leave them out."
+        in settlements.unknown_html(found)
     )
+    assert settlements.unknown_html(settlements.compared(found).head(3)) == ""
+
+
+def test_hours_that_were_never_settled_are_counted(engine: Engine) -> None:
+    found = settlements.compared(records.read_settlements(24)).head(6)
+    assert "2 hours closed while no controller ran." in settlements.unknown_html(found.drop(found.index[2:4]))
 
 
 def test_where_nothing_can_be_compared_nothing_is_claimed(engine: Engine) -> None:
