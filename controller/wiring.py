@@ -24,7 +24,7 @@ from controller.metrics import Metrics
 from controller.observe import Demand, Observer, OfferBook
 from controller.outside import OutsideReader
 from controller.reconcile import Ports
-from controller.replay import make_policy
+from controller.replay_policies import PolicyContext, make_policy
 from controller.settings import Settings
 from controller.store import Store
 
@@ -102,7 +102,7 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
     learns = house.pool is not None and competes(settings.forecast_lstm)  # in the tick it would take a minute
     forecaster = Forecaster(trainer=Trainer(seed=settings.seed) if learns else None)
     past = embedded.history(world, settings, envelope)
-    policy = make_policy(settings.policy, past)
+    policy = make_policy(settings.policy, PolicyContext(past))
     journal = Journal(
         SERVICE,
         store,

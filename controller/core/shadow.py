@@ -15,8 +15,8 @@ from scipy.special import ndtri
 from controller.core.capacity import deferrable
 from controller.core.finance import HOUR_S
 from controller.core.fluid import Demand, flow, in_system, tier_waits, wait_s
-from controller.core.policies.base import Memory
-from controller.core.policies.hpa import DOWN_WINDOW_S, Hpa
+from controller.core.policies.hpa import Behaviour, Hpa, HpaMemory, recommend
+from controller.core.policies.pool import Pool
 from controller.core.queueing import probability_of, target_wait_s
 from controller.core.types import FloatArray, Offer, TierTarget
 
@@ -126,9 +126,10 @@ def shadow_hpa(demand: Demand, offer: Offer, lead_s: float, capacity: float, lea
     to it: a count varies by its square root, and the HPA keeps the highest of the looks in its window, of which as many
     are independent as executions fit into it (Blom's approximation of the largest of n normals).
     """
-    hpa, memory = Hpa(), Memory()
+    hpa, memory = Hpa(), HpaMemory()
+    behaviour = Behaviour(hpa.down_s, most)
     speed = offer.speed_ratio
-    looks = max(1.0, DOWN_WINDOW_S * speed / demand.work_mean_s)
+    looks = max(1.0, hpa.down_s * speed / demand.work_mean_s)
     above = max(0.0, float(ndtri((looks - 0.375) / (looks + 0.25))))
     load = demand.loads.sum(axis=0).tolist()
     ready, coming = min(max(least, math.ceil(capacity / speed - 1e-9)), most), deque[float]()
@@ -141,8 +142,10 @@ def shadow_hpa(demand: Demand, offer: Offer, lead_s: float, capacity: float, lea
             ready += 1
         running = min(inside, ready * speed) / speed
         in_flight = running + above * math.sqrt(running) + max(0.0, inside - ready * speed)
-        scaled, memory = hpa.scale(in_flight, ready, len(coming), memory, now_s)
-        desired = max(least, min(scaled.desired, most))
+        pool = Pool(offer, round(in_flight), ready, len(coming))
+        raw = recommend(pool, hpa.target, hpa.tolerance)
+        _, wanted, memory = behaviour.scale(now_s, pool.current, raw, memory)
+        desired = max(least, wanted)
         coming.extend([now_s + lead_s] * (desired - ready - len(coming)))
         while coming and ready + len(coming) > desired:
             coming.pop()
@@ -163,13 +166,15 @@ def oracle(
     the system before the first step that run, shape (tiers,).
     """
     free = in_system(demand, np.full(demand.steps, np.inf), start)
+    # A step has to carry what is there at its beginning, too: while a load falls that is more.
+    peak = np.maximum(free, np.hstack([start[:, None], free[:, :-1]]))
     urgent = np.full(demand.steps, float(floor))
     limits = [target_wait_s(tier, demand.work_mean_s, demand.work_scv) for tier in demand.tiers]
     for k, tier in enumerate(demand.tiers):
         if deferrable(tier):
             continue
-        both = free[k].tolist()
-        above = free[k - 1].tolist() if k else [0.0] * demand.steps
+        both = peak[k].tolist()
+        above = peak[k - 1].tolist() if k else [0.0] * demand.steps
         asked = demand.requests[k] > 0
         needed = [
             float(_fewest(tier, limits[k], own, upper, demand)) if wanted else 0.0

@@ -64,20 +64,21 @@ def test_what_only_boots_goes_first():
 
 
 def test_the_shadow_holds_what_an_hpa_holds():
-    # Ten erlangs at a target of 0.7 in flight a replica: 10 / 0.7 = 14.3, so 15; within the tolerance of 0.1 it rests.
-    found = shadow_hpa(demand(flat(10.0)), A10G, LEAD_S, 15.0, 1, 1000)
-    assert (found.capacity == 15.0).all()
-    assert found.usd.sum() == pytest.approx(15 * 1.006)
+    # Ten erlangs vary by their square root. The highest of the ten independent looks of 300 s is 1.55 of it above them:
+    # 15 in flight, at a target of 0.7 a replica 22; within the tolerance of 0.1 it rests there.
+    found = shadow_hpa(demand(flat(10.0)), A10G, LEAD_S, 22.0, 1, 1000)
+    assert (found.capacity == 22.0).all()
+    assert found.usd.sum() == pytest.approx(22 * 1.006)
 
 
 def test_the_shadow_answers_a_step_a_lead_time_late_and_lets_go_after_its_window():
     load = flat(4.0)
     load[80:160] = 12.0
-    found = shadow_hpa(demand(load), A10G, LEAD_S, 6.0, 1, 1000)
-    risen = np.flatnonzero(found.capacity > 6.0)
+    found = shadow_hpa(demand(load), A10G, LEAD_S, 10.0, 1, 1000)
+    risen = np.flatnonzero(found.capacity > 10.0)
     assert risen[0] >= 80 + LEAD_S / 15
     assert found.capacity[160 : 160 + 20].min() >= 12.0  # 300 s of scale-down window
-    assert found.capacity[-1] < 10.0
+    assert found.capacity[-1] < 14.0
 
 
 @given(st.integers(1, 12), st.integers(1, 30))
