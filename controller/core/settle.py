@@ -181,10 +181,10 @@ def settle(facts: Facts) -> Settled:
         fleets["planned"] = _Ledger.of(demand, held_fleet(would, grid), facts.miss, hour)
     else:
         fleets["planned"] = fleets["fleet"]
-    shadow, why_not = _shadow(facts, demand, float(there.capacity[0]))
+    shadow, told = _shadow(facts, demand, float(there.capacity[0]))
     if shadow is None:
-        return Settled(Accounts(), _spans(facts, {}), 0, (*notes, why_not))
-    notes.append(why_not)
+        return Settled(Accounts(), _spans(facts, {}), 0, (*notes, told))
+    notes.append(told)
     fleets["shadow"] = _Ledger.of(demand, shadow, facts.miss, hour, fifo=True)
     best, word = _hindsight(facts, demand.since(hour), there.capacity, inside, fleets)
     fleets["hindsight"] = best
@@ -263,7 +263,7 @@ def _shadow(facts: Facts, demand: Demand, capacity: float) -> tuple[Trajectory |
     least, most = max(1, envelope.floor), envelope.ceiling or 1_000_000
     cap = envelope.spend_cap_usd_per_hour
     if cap is not None:
-        most = min(most, math.floor(cap / offer.price_usd_per_hour + 1e-9))
+        most = min(most, math.floor(cap / offer.price_usd_per_hour + 1e-9) * offer.gpu_count)
     most = max(least, most)
     bound = "" if cap is None and envelope.ceiling is None else f", at most {most}"
     word = f"the shadow holds {offer.id} at {dollars(offer.price_usd_per_hour)}/h{bound}"

@@ -152,7 +152,8 @@ def shadow_hpa(demand: Demand, offer: Offer, lead_s: float, capacity: float, lea
         ready = min(ready, desired)
         serving[step], billed[step] = ready * speed, ready + len(coming)
         inside = flow(inside, load[step], serving[step], demand.step_s, demand.work_mean_s)
-    return Trajectory(serving, billed * offer.price_usd_per_hour * demand.step_s / HOUR_S)
+    nodes = np.ceil(billed / offer.gpu_count)
+    return Trajectory(serving, nodes * offer.price_usd_per_hour * demand.step_s / HOUR_S)
 
 
 def oracle(
