@@ -16,6 +16,7 @@ from controller import outside_intents
 from controller.backends.base import BackendUnavailable, UnknownSubject
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
 from controller.core.guard import ENDED, Rule, RuleError
+from controller.core.mode import lesser
 from controller.core.types import Action, ActionResult
 from controller.payload import Payload, Refused
 from controller.store import Store
@@ -31,6 +32,7 @@ from models.enums import (
     IntentStatus,
     JobState,
     LedgerKind,
+    Mode,
     OverrideKind,
     RuleMetric,
 )
@@ -59,6 +61,7 @@ _LEDGER: Mapping[str, LedgerKind] = {
     IntentKind.CANCEL_EVENT: LedgerKind.FORECAST,
     IntentKind.ADD_SIGNAL: LedgerKind.FORECAST,
     IntentKind.REMOVE_SIGNAL: LedgerKind.FORECAST,
+    IntentKind.SET_MODE: LedgerKind.MODE,
 }
 
 
@@ -105,7 +108,8 @@ class Intake:
     """Takes pending intents in the order in which they were written.
 
     `facts` gives what a service's envelope is checked against; `act` does an action on a job, once by its id, and makes
-    it survive a restart (the backend's `apply`, then `save`); `demo` is None where the cluster is real.
+    it survive a restart (the backend's `apply`, then `save`); `demo` is None where the cluster is real; `ceiling` is
+    the mode that the process was started with, which no service may exceed.
     """
 
     def __init__(
@@ -114,11 +118,13 @@ class Intake:
         facts: Callable[[str], EnvelopeFacts],
         act: Callable[[Action], ActionResult],
         demo: DemoControls | None = None,
+        ceiling: Mode = Mode.ACT,
     ) -> None:
         self._store = store
         self._facts = facts
         self._act = act
         self._demo = demo
+        self._ceiling = ceiling
 
     def take(self, now_s: float) -> tuple[Outcome, ...]:
         """Applies or refuses every pending intent. A bad one is refused; only the database's own failures escape."""
@@ -172,6 +178,7 @@ class Intake:
             IntentKind.PAUSE_FLEET: self._pause_fleet,
             IntentKind.RESUME_FLEET: self._resume_fleet,
             IntentKind.SET_RULE: self._rule,
+            IntentKind.SET_MODE: self._mode,
             IntentKind.ADD_EVENT: partial(outside_intents.add_event, self._store),
             IntentKind.CANCEL_EVENT: partial(outside_intents.cancel_event, self._store),
             IntentKind.ADD_SIGNAL: partial(outside_intents.add_signal, self._store),
@@ -280,6 +287,22 @@ class Intake:
                 each.id, author=intent.author, reason=intent.reason, now_s=now_s, intent_id=intent.id
             )
         return "the fleet's pause ended"
+
+    def _mode(self, intent: Intent, payload: Payload, now_s: float) -> str:
+        mode = payload.word("mode", Mode)
+        if self._store.envelope(intent.service) is None:
+            raise Refused(f"there is no service {intent.service!r}")
+        if lesser(mode, self._ceiling) is not mode:
+            raise Refused(
+                f"the controller was started in mode {self._ceiling.value} and goes no further "
+                f"(nearest: {self._ceiling.value})"
+            )
+        if mode is self._store.mode(intent.service):
+            raise Refused(f"{intent.service} is in mode {mode.value} already")
+        self._store.set_mode(
+            intent.service, mode, author=intent.author, reason=intent.reason, now_s=now_s, intent_id=intent.id
+        )
+        return f"{intent.service} is in mode {mode.value}"
 
     def _rule(self, intent: Intent, payload: Payload, now_s: float) -> str:
         threshold = None if payload.get("threshold") is None else payload.number("threshold", 0, above=True)

@@ -5,29 +5,30 @@ want: the envelope in force, overrides, the service's mode.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from controller.backends.base import ClusterState, Telemetry
 from controller.core.envelope import EnvelopeFacts
-from controller.core.finance import HOUR_S, hour_start
+from controller.core.mode import lesser, would_change
 from controller.core.plan import COMING, speeds, staying
+from controller.core.settle import NO_PRICE, MissPrice
 from controller.core.slow_grid import SLOW_STEPS_S
 from controller.core.surges import SurgesAhead, surges_ahead
-from controller.core.terms import Term, standing, term_readings
-from controller.core.types import ActionResult, Envelope, Forecast, Job, Observation, Override, Plan
+from controller.core.terms import Term, term_readings
+from controller.core.types import ActionResult, Authority, Envelope, Forecast, Job, Observation, Override, Plan
 from controller.metrics import Metrics
 from controller.observe import MINUTE_S, Observer
+from controller.settlement import Settler
 from controller.store import Store
 from controller.store.pools import pool_minutes
 from controller.store.telemetry import TermMinute
-from models.enums import EnvelopeStatus, Mode, ReplicaState
+from models.enums import Mode, ReplicaState
 
 # The ledger's and the tables' name for dollars that jobs accrue.
 JOBS = "jobs"
 
 
 class Journal:
-    """Implements `reconcile.Record` on the store, for one service."""
+    """Implements `reconcile.Record` on the store, for one service. `mode`: the process's, which no service exceeds."""
 
     def __init__(
         self,
@@ -37,12 +38,14 @@ class Journal:
         metrics: Metrics,
         *,
         mode: Mode = Mode.ACT,
+        miss: MissPrice = NO_PRICE,
+        step_back_hours: int = 0,
         projected_usd: Callable[[Sequence[Job]], Mapping[str, float | None]] = lambda jobs: {},
     ) -> None:
-        self._service, self._store, self._telemetry, self._metrics = service, store, telemetry, metrics
-        self._mode, self._projected = mode, projected_usd
+        self._service, self._store, self._metrics = service, store, metrics
+        self._ceiling, self._projected = mode, projected_usd
+        self._settler = Settler(service, store, telemetry, miss=miss, step_back_hours=step_back_hours)
         self._minute_s = float("-inf")
-        self._settled_s: float | None = None
         self._looked: object = None
 
     def envelope(self) -> Envelope:
@@ -58,7 +61,10 @@ class Journal:
         return self._store.overrides(now_s)
 
     def mode(self) -> Mode:
-        return self._mode
+        return lesser(self._ceiling, self._store.mode(self._service))
+
+    def authority(self) -> Authority:
+        return self._settler.authority
 
     def next_plan_id(self) -> str:
         return self._store.next_plan_id()
@@ -84,7 +90,7 @@ class Journal:
             if now_s - self._minute_s >= MINUTE_S:
                 self._minute_s = now_s
                 self._each_minute(seen, observer)
-            self._settle(state, seen)
+            self._settler.close_hour(state, seen)
 
     def _each_minute(self, seen: Observation, observer: Observer) -> None:
         store, now_s, speed = self._store, seen.now_s, speeds(seen)
@@ -112,6 +118,8 @@ class Journal:
                 prices=prices,
                 envelope_version=seen.envelope.version,
                 now_s=seen.now_s,
+                mode=seen.mode,
+                would_change=would_change(plan, seen),
             )
             offers = {standing_.offer.id: standing_.offer for standing_ in seen.offers}
             self._store.record_fleet(
@@ -131,39 +139,6 @@ class Journal:
 
     def results(self, plan: Plan, results: Sequence[ActionResult], seen: Observation) -> None:
         self._store.record_results(results, seen.now_s)
-
-    def _settle(self, state: ClusterState, seen: Observation) -> None:
-        """Close the clock hour before this one, once, at the first tick after it."""
-        hour_s = hour_start(seen.now_s) - HOUR_S
-        if self._settled_s is None:
-            self._settled_s = self._store.settled_until(self._service) or hour_s + HOUR_S
-        before = next((hour for hour in state.hours if hour.hour_s == hour_s), None)
-        if before is None or hour_s < self._settled_s:
-            return
-        self._settled_s = hour_s + HOUR_S
-        usd, cap = before.replicas_usd + before.jobs_usd, seen.envelope.spend_cap_usd_per_hour
-        tiers, requests, words = {}, 0, []
-        for tier in seen.envelope.tiers:
-            # The hour's own figure, whatever window the target is judged over.
-            reading = self._telemetry.latency(self._service, replace(tier, window_s=HOUR_S))
-            held = standing(reading.value_ms, tier.target_ms, None, seen.stale)
-            known = reading.value_ms is not None
-            tiers[tier.name] = {
-                "statistic": tier.statistic,
-                "of": tier.of.value,
-                "value_ms": reading.value_ms,
-                "target_ms": tier.target_ms,
-                "held": held is EnvelopeStatus.HELD if known else None,
-                "requests": reading.count,
-            }
-            requests += reading.count
-            unknown = "unknown" if seen.stale else "not asked"
-            words.append(f"{tier.name} {unknown if not known else 'held' if held is EnvelopeStatus.HELD else 'missed'}")
-        against = "" if cap is None else f" of ${cap:.2f}"
-        text = f"${usd:.2f}{against}; {', '.join(words)}"
-        self._store.settle_hour(
-            self._service, hour_s, usd=usd, cap_usd=cap, requests=requests, tiers=tiers, text=text, now_s=seen.now_s
-        )
 
 
 def _term_minute(service: str, term: Term, at_s: float) -> TermMinute:

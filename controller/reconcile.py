@@ -13,7 +13,7 @@ from controller.act import act
 from controller.backends.base import Backend, ClusterState, Telemetry
 from controller.core.capacity import cumulative
 from controller.core.policies.base import Memory, Policy
-from controller.core.types import ActionResult, Envelope, Forecast, Observation, Override, Plan, Series
+from controller.core.types import ActionResult, Authority, Envelope, Forecast, Observation, Override, Plan, Series
 from controller.observe import Observer
 from models.enums import Mode
 
@@ -40,6 +40,9 @@ class Record(Protocol):
 
     def mode(self) -> Mode: ...
 
+    def authority(self) -> Authority:
+        """Whether the planner leads, or the reactive net."""
+
     def next_plan_id(self) -> str: ...
 
     def plan(self, plan: Plan, seen: Observation) -> None:
@@ -53,7 +56,9 @@ class Record(Protocol):
 
 @dataclass
 class Ports:
-    """What one service's loop is wired to. `memory` is the policy's, from tick to tick."""
+    """What one service's loop is wired to. `memory` is the policy's, from tick to tick; `would_memory` that of the
+    planner while the reactive net acts.
+    """
 
     backend: Backend
     telemetry: Telemetry
@@ -63,6 +68,7 @@ class Ports:
     observer: Observer
     policy: Policy
     memory: Memory = field(default_factory=Memory)
+    would_memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ def reconcile(now_s: float, ports: Ports) -> Tick:
     seen = forecast(seen, ports)
     ports.record.observed(state, seen, ports.observer)
     plan, memory = ports.policy.plan(seen, ports.memory, ports.record.next_plan_id())
+    plan = beside(plan, seen, ports)
     ports.record.plan(plan, seen)
     results = act(plan.actions, ports.backend)
     ports.memory = memory
@@ -93,9 +100,21 @@ def observe(now_s: float, ports: Ports) -> tuple[ClusterState, Observation]:
     """Let time pass in a simulated cluster and look. Raises BackendUnavailable."""
     ports.backend.advance(now_s)
     record = ports.record
-    return ports.observer.look(
+    state, seen = ports.observer.look(
         now_s, ports.backend, ports.telemetry, record.envelope(), record.overrides(now_s), record.mode(), ports.work()
     )
+    return state, replace(seen, authority=record.authority())
+
+
+def beside(plan: Plan, seen: Observation, ports: Ports) -> Plan:
+    """The plan, and while the reactive net acts what the planner would hold: by that it may earn its authority back."""
+    if seen.authority.leads:
+        ports.would_memory = None
+        return plan
+    would, ports.would_memory = ports.policy.plan(
+        replace(seen, authority=Authority()), ports.would_memory or ports.memory, plan.id
+    )
+    return replace(plan, would_by_offer=would.desired_by_offer)
 
 
 def forecast(seen: Observation, ports: Ports) -> Observation:

@@ -33,6 +33,7 @@ from controller.core.policies.clairvoyant import Schedule, concurrency, held, on
 from controller.core.policies.clairvoyant_markets import Markets, assigned
 from controller.core.types import (
     ActionResult,
+    Authority,
     Envelope,
     FloatArray,
     Forecast,
@@ -155,6 +156,9 @@ class Unrecorded:
 
     def mode(self) -> Mode:
         return Mode.ACT
+
+    def authority(self) -> Authority:
+        return Authority()
 
     def next_plan_id(self) -> str:
         self._plans += 1

@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from controller.core.settle import MissPrice, miss_price
 from models.database import DEFAULT_URL
 from models.enums import Mode
 
@@ -78,6 +79,18 @@ class Settings(BaseSettings):
         "heddle", "heddle, hpa or static", "Who decides: Heddle, or one of the two baselines it is compared with."
     )
     backend: Literal["simulated"] = _setting("simulated", "simulated", "The cluster that is controlled.")
+    miss_usd_per_minute: str = _setting(
+        "0.5",
+        "dollars, or TIER=DOLLARS,… and dollars for the others",
+        "What an SLO-minute costs: a minute's worth of a tier's requests that missed its target.",
+    )
+    step_back_hours: int = _setting(
+        24,
+        "0 to 168",
+        "Settled hours by which the planner is judged against the shadow: it steps back, or leads again. 0: it leads.",
+        ge=0,
+        le=168,
+    )
     tick_s: float = _setting(15.0, "1 to 3600", "Seconds between two decisions.", ge=1, le=3600)
     guard_s: float = _setting(10.0, "1 to 3600", "Seconds between two checks of the jobs.", ge=1, le=3600)
     stale_after_s: float = _setting(
@@ -171,6 +184,17 @@ class Settings(BaseSettings):
             if not (zone.strip() and equals and series.strip()):
                 raise ValueError("no pair")
         return value
+
+    @field_validator("miss_usd_per_minute")
+    @classmethod
+    def _priced(cls, value: str) -> str:
+        miss_price(value)
+        return value
+
+    @property
+    def miss_price(self) -> MissPrice:
+        """`miss_usd_per_minute`, read."""
+        return miss_price(self.miss_usd_per_minute)
 
     @field_validator("user")
     @classmethod

@@ -10,6 +10,7 @@ import numpy as np
 from controller import embedded
 from controller.backends.simulated.cluster import SimulatedCluster
 from controller.core.forecast.signals import Outside
+from controller.core.mode import lesser
 from controller.core.types import Action, ActionResult, Envelope, Forecast, Series
 from controller.embedded import SERVICE, Demo, World
 from controller.forecast_record import ForecastRecord
@@ -97,11 +98,21 @@ class House:
 def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
     """A loop on the cluster, its demand the recorded history until the simulation takes over."""
     settings, store, world = house.settings, house.store, house.world
-    guard = Guard(store, cluster, read=cluster.job_views, mode=lambda: settings.mode)
-    journal = Journal(SERVICE, store, cluster, house.metrics, mode=settings.mode, projected_usd=guard.projected_usd)
+    guard = Guard(store, cluster, read=cluster.job_views, mode=lambda: lesser(settings.mode, store.mode(SERVICE)))
     learns = house.pool is not None and competes(settings.forecast_lstm)  # in the tick it would take a minute
     forecaster = Forecaster(trainer=Trainer(seed=settings.seed) if learns else None)
     past = embedded.history(world, settings, envelope)
+    policy = make_policy(settings.policy, PolicyContext(past))
+    journal = Journal(
+        SERVICE,
+        store,
+        cluster,
+        house.metrics,
+        mode=settings.mode,
+        miss=settings.miss_price,
+        step_back_hours=settings.step_back_hours if policy.forecasts else 0,
+        projected_usd=guard.projected_usd,
+    )
     observer = Observer(
         SERVICE,
         OfferBook(world.offers),
@@ -121,9 +132,11 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
         record=journal,
         forecasts=PooledForecasts(forecaster, house.pool, record, OutsideReader(store).read),
         observer=observer,
-        policy=make_policy(settings.policy, PolicyContext(past)),
+        policy=policy,
     )
-    intake = Intake(store, lambda service: journal.facts(observer, cluster.work()[0]), saved(cluster), house.demo)
+    intake = Intake(
+        store, lambda service: journal.facts(observer, cluster.work()[0]), saved(cluster), house.demo, settings.mode
+    )
     return Loop(cluster, ports, journal, guard, forecaster, record, intake)
 
 

@@ -224,48 +224,63 @@ def by_market(capacity: pd.DataFrame, *, since: datetime, until: datetime, keep:
     return Figure(data, layout, SMALL)
 
 
-def spend(hours: pd.DataFrame, cap: float | None, *, since: datetime, until: datetime, keep: str) -> Figure:
-    """Dollars of each closed clock hour against the cap. `hours`: hour, usd."""
-    layout = layout_of("$ per clock hour", since, until, keep=keep, height=SMALL, small=True)
-    x = times(pd.to_datetime(hours["hour"], utc=True) + pd.Timedelta(minutes=30))
-    data = [
+def settled(hours: pd.DataFrame, *, since: datetime, until: datetime, keep: str) -> Figure:
+    """Each closed clock hour in dollars: the fleet's replicas and what it missed, as bars; the shadow and hindsight,
+    both with their misses, as lines. An hour that can't be compared stays open.
+
+    `hours`: hour, and of each fleet usd and miss_usd.
+    """
+    layout = layout_of("$ per clock hour, misses priced", since, until, keep=keep, height=SECONDARY, right=84)
+    hours = hours.sort_values("hour")
+    middle = times(pd.to_datetime(hours["hour"], utc=True) + pd.Timedelta(minutes=30))
+    totals = {name: hours[f"{name}_usd"] + hours[f"{name}_miss_usd"] for name in ("fleet", "shadow", "hindsight")}
+    bar = {"type": "bar", "x": middle, "width": 3_600_000 * 0.72}
+    data: list[dict[str, Any]] = [
         {
-            "type": "bar",
-            "x": x,
-            "y": numbers(hours["usd"]),
-            "marker": {"color": "@ink", "line": {"width": 0}},
-            "width": 3_600_000 * 0.72,
-            "name": "spend",
+            **bar,
+            "y": numbers(hours["fleet_usd"]),
+            "name": "fleet, replicas",
+            "marker": {"color": "@ink2/0.75", "line": {"width": 0}},
             "hovertemplate": "$%{y:,.2f}",
-        }
+        },
+        {
+            **bar,
+            "y": numbers(hours["fleet_miss_usd"]),
+            "name": "fleet, misses",
+            "marker": {"color": "@breach", "line": {"width": 0}},
+            "hovertemplate": "$%{y:,.2f}",
+        },
     ]
-    top = max([float(hours["usd"].max()), cap or 0.0]) * 1.15
+    layout["barmode"] = "stack"
+    ends: list[tuple[float, str, str]] = []
+    peak = max([1e-3, *(float(value.max()) for value in totals.values() if value.notna().any())])
+    for name, colour, dash in (("shadow", "@accent", "solid"), ("hindsight", "@held", "4px,3px")):
+        drawn = line(middle, numbers(totals[name]), name, colour, 2, "", line={"dash": dash, "shape": "hvh"})
+        data.append({**drawn, "hovertemplate": "$%{y:,.2f}"})
+        last = totals[name].dropna()
+        if len(last):
+            ends.append((float(last.iloc[-1]), name, colour))
+    top = peak * 1.1
     layout["yaxis"] |= {"range": [0, top], "tickprefix": "$"}
-    if cap is not None:
+    end_labels(layout, ends, SECONDARY, top)
+    unknown = hours.set_index(pd.DatetimeIndex(pd.to_datetime(hours["hour"], utc=True)))["saved_usd"]
+    for at in unknown.index[unknown.isna()]:
+        first, last_ = times([at, at + pd.Timedelta(hours=1)])
         layout["shapes"].append(
             {
-                "type": "line",
-                "xref": "paper",
-                "yref": "y",
-                "x0": 0,
-                "x1": 1,
-                "y0": cap,
-                "y1": cap,
-                "line": {"color": "@ink", "width": 1.5},
+                "type": "rect",
+                "xref": "x",
+                "yref": "paper",
+                "x0": first,
+                "x1": last_,
+                "y0": 0,
+                "y1": 1,
+                "fillcolor": "@stale/0.10",
+                "line": {"width": 0},
+                "layer": "below",
             }
         )
-        layout["annotations"].append(
-            note(
-                1,
-                cap,
-                f"cap {formats.rate(cap)}",
-                xref="paper",
-                xanchor="right",
-                yanchor="bottom",
-                font={"size": 11.5, "color": "@ink"},
-            )
-        )
-    return Figure(data, layout, SMALL)
+    return Figure(data, layout, SECONDARY)
 
 
 def around(

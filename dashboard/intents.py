@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlmodel import Session
 
+from controller.core.mode import lesser
 from dashboard import session
 from dashboard.queries.records import read_intents
 from dashboard.queries.standing import read_standing
-from models.enums import GuardAction, IntentKind, OverrideKind, RuleMetric
+from models.enums import GuardAction, IntentKind, Mode, OverrideKind, RuleMetric
 from models.intents import new_intent
 
 
@@ -109,6 +110,14 @@ def set_rule(
         "enabled": enabled,
     }
     return submit(IntentKind.SET_RULE, reason, payload=payload)
+
+
+def set_mode(mode: Mode, reason: str) -> int:
+    """Ask for another mode of the service. ValueError above what the controller was started with."""
+    standing = read_standing()
+    if lesser(mode, Mode(standing.ceiling)) is not mode:
+        raise ValueError(f"the controller was started in mode {standing.ceiling} and goes no further")
+    return submit(IntentKind.SET_MODE, reason, service=standing.service, payload={"mode": mode.value})
 
 
 def add_event(name: str, kind: str, starts_at: datetime, ends_at: datetime, factor: float | None, reason: str) -> int:

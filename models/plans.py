@@ -10,7 +10,9 @@ from sqlmodel import Field, SQLModel
 class PlanRow(SQLModel, table=True):
     """A decision: what was seen, what was wanted, which limit bound.
 
-    A tick that changes nothing updates `held_until` of the last.
+    A tick that changes nothing updates `held_until` of the last. `would_change`: replicas by offer that it would start
+    (above 0) or release, where the mode let nothing be done. `would_by_offer`: what the planner would hold while the
+    reactive net acts.
     """
 
     __tablename__ = "plan"
@@ -35,6 +37,9 @@ class PlanRow(SQLModel, table=True):
     prices: dict[str, float] = Field(sa_column=Column(JSON, nullable=False))
     shed: list[str] = Field(sa_column=Column(JSON, nullable=False))
     action_count: int = 0
+    mode: str = "act"
+    would_change: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
+    would_by_offer: dict[str, int] | None = Field(default=None, sa_column=Column(JSON, nullable=True))
 
 
 class ActionRow(SQLModel, table=True):

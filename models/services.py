@@ -8,10 +8,15 @@ from sqlmodel import Field, SQLModel
 
 
 class Service(SQLModel, table=True):
+    """`mode`: how far Heddle may go for it, below the process's own; who set it, why and when."""
+
     __tablename__ = "service"
     id: int | None = Field(default=None, primary_key=True)
     name: str = Field(unique=True, index=True)
     mode: str = "act"
+    mode_author: str = ""
+    mode_reason: str = ""
+    mode_at: datetime | None = None
     created_at: datetime
 
 

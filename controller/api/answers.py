@@ -106,6 +106,9 @@ class PlanAnswer(Answer):
     prices: dict[str, float]
     shed: list[str]
     action_count: int
+    mode: str
+    would_change: dict[str, int] | None
+    would_by_offer: dict[str, int] | None
 
 
 class SurgeAnswer(Answer):
@@ -186,6 +189,42 @@ class OverrideAnswer(Answer):
     ended_why: str
     signed_over_cap: bool
     intent_id: int | None
+
+
+class SettlementAnswer(Answer):
+    """A closed clock hour. `usd` and `slo_minutes` are measured; those of the four fleets come from one model."""
+
+    id: int
+    service: str
+    hour: datetime
+    usd: float
+    cap_usd: float | None
+    within_cap: bool | None
+    requests: int
+    slo_minutes: float | None
+    unknown_minutes: int | None
+    fleet_usd: float | None
+    fleet_slo_minutes: float | None
+    fleet_miss_usd: float | None
+    planned_usd: float | None
+    planned_slo_minutes: float | None
+    planned_miss_usd: float | None
+    shadow_usd: float | None
+    shadow_slo_minutes: float | None
+    shadow_miss_usd: float | None
+    hindsight_usd: float | None
+    hindsight_slo_minutes: float | None
+    hindsight_miss_usd: float | None
+    saved_usd: float | None
+    regret_usd: float | None
+    would_save_usd: float | None
+    mode: str
+    planner_led: bool
+    overridden: bool
+    authority: dict[str, Any]
+    tiers: dict[str, Any]
+    text: str
+    notes: str
 
 
 class LedgerAnswer(Answer):

@@ -12,7 +12,9 @@ from controller.api.answers import EnvelopeAccepted, IntentAnswer, ProblemAnswer
 from controller.api.context import InContext, InSession
 from controller.api.problems import Problem
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
-from models.enums import IntentKind, OverrideKind
+from controller.core.mode import lesser
+from models.enums import IntentKind, Mode, OverrideKind
+from models.fleet import ControllerPulse
 from models.intents import Intent, new_intent
 from models.offers import OfferRow
 from models.services import EnvelopeVersion, Service, Tier
@@ -47,6 +49,12 @@ class AskOverride(_Ask):
     replicas: int | None = Field(default=None, ge=0, le=100_000)
     ends_at: AwareDatetime
     signed_over_cap: bool = False
+
+
+class AskMode(_Ask):
+    """How far Heddle may go for a service."""
+
+    mode: Mode
 
 
 @router.post("/envelopes", status_code=202)
@@ -101,6 +109,17 @@ def ask_override(ask: AskOverride, context: InContext, session: InSession, respo
         "signed_over_cap": ask.signed_over_cap,
     }
     return _written(session, context, response, IntentKind.OVERRIDE, ask, ask.service, payload)
+
+
+@router.post("/services/{service}/mode", status_code=202)
+def ask_mode(service: str, ask: AskMode, context: InContext, session: InSession, response: Response) -> IntentAnswer:
+    """Writes an intent. 422 above the mode that the controller was started with."""
+    known_service(session, service)
+    pulse = session.get(ControllerPulse, 1)
+    ceiling = Mode(pulse.mode) if pulse else Mode.ACT
+    if lesser(ask.mode, ceiling) is not ask.mode:
+        raise refused("mode", f"the controller was started in mode {ceiling.value}", ceiling.value)
+    return _written(session, context, response, IntentKind.SET_MODE, ask, service, {"mode": ask.mode.value})
 
 
 def _written(

@@ -19,6 +19,7 @@ from controller.api.answers import (
     Page,
     PlanAnswer,
     ServiceAnswer,
+    SettlementAnswer,
     StatusAnswer,
     SurgeAnswer,
     SurgesAnswer,
@@ -31,7 +32,7 @@ from models.fleet import ClockRow, ControllerLease, ControllerPulse
 from models.guardrails import GuardrailEvent
 from models.intents import Intent, OverrideRow
 from models.jobs import JobRow
-from models.ledger import LedgerEntry
+from models.ledger import LedgerEntry, Settlement
 from models.plans import PlanRow
 from models.services import EnvelopeVersion, Service, Tier
 from models.surges import SurgeLook, SurgeRow
@@ -145,6 +146,14 @@ def surges(context: InContext, session: InSession, service: str) -> SurgesAnswer
             for row in rows
         ],
     )
+
+
+@router.get("/settlements")
+def settlements(
+    session: InSession, service: OfService = None, limit: Limit = 50, before: BeforeId = None
+) -> Page[SettlementAnswer]:
+    """Closed clock hours, newest first, each beside a shadow HPA and hindsight."""
+    return _page(session, Settlement, SettlementAnswer, limit, before, service=service)
 
 
 @router.get("/intents/{intent_id}")

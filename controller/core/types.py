@@ -279,6 +279,15 @@ class Activity:
 
 
 @dataclass(frozen=True, slots=True)
+class Authority:
+    """Whether the planner leads, with its forecasts, or the reactive net without them; and why, with both scores."""
+
+    leads: bool = True
+    reason: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """Everything a policy may look at. Telemetry older than `stale_after_s` is not to be scaled in on."""
 
@@ -301,6 +310,7 @@ class Observation:
     work_scv: float
     stale_after_s: float = 180.0
     activity: Activity | None = None
+    authority: Authority = Authority()
 
     @property
     def telemetry_age_s(self) -> float | None:
@@ -396,7 +406,8 @@ class Plan:
     """A decision and why. `required` → `stabilized` → `desired` are replicas; `desired_by_offer` sums to `desired`.
 
     `reasons` has one entry a stage, in order; `bound` is the one that decided. `options` are what was considered.
-    `surges` are those that the policy prepares for, or prepared for and that aren't over.
+    `surges` are those that the policy prepares for, or prepared for and that aren't over. `would_by_offer`: while the
+    reactive net acts, the replicas that the planner would hold; None: this plan is the planner's own.
     """
 
     id: str
@@ -414,3 +425,4 @@ class Plan:
     options: tuple[Mapping[str, str | float | None], ...] = ()
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     surges: tuple[Surge, ...] = ()
+    would_by_offer: Mapping[str, int] | None = None

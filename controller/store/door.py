@@ -14,6 +14,7 @@ from controller.store.pending import table_of
 from controller.store.pools import Pools
 from controller.store.replicas import Replicas
 from controller.store.retention import Retention
+from controller.store.settlements import Settlements
 from controller.store.signals import Signals
 from controller.store.surges import Surges
 from controller.store.telemetry import Telemetry
@@ -22,16 +23,16 @@ from models.forecasts import ForecastParameters, ForecastRow, ForecastScore, For
 from models.guardrails import GuardrailEvent
 from models.intents import OverrideRow
 from models.jobs import JobAttempt, JobRow
-from models.ledger import Settlement
+from models.ledger import DecisionSettlement, Settlement
 from models.offers import OfferRow
 from models.plans import ActionRow, PlanRow
 from models.surges import SurgeLook, SurgeRow
 from models.telemetry import DemandMinute, FleetMinute, SpendHour, TermReading
 
 _OF_THIS_RUN = (
-    ActionRow, ClockRow, ControllerPulse, DemandMinute, FleetMinute, ForecastParameters, ForecastRow, ForecastScore,
-    ForecastStanding, GuardrailEvent, JobAttempt, JobRow, OfferRow, PlanRow, ReplicaRow, Settlement, SpendHour,
-    SurgeLook, SurgeRow, TermReading,
+    ActionRow, ClockRow, ControllerPulse, DecisionSettlement, DemandMinute, FleetMinute, ForecastParameters,
+    ForecastRow, ForecastScore, ForecastStanding, GuardrailEvent, JobAttempt, JobRow, OfferRow, PlanRow, ReplicaRow,
+    Settlement, SpendHour, SurgeLook, SurgeRow, TermReading,
 )  # fmt: skip
 
 
@@ -42,6 +43,7 @@ class Store(
     Replicas,
     Pools,
     Telemetry,
+    Settlements,
     Forecasts,
     Surges,
     Jobs,

@@ -18,6 +18,7 @@ class Envelopes(Guardrails):
     """An envelope is never edited: the greatest version of a service rules."""
 
     _ruling: dict[str, Envelope] | None = None
+    _modes: dict[str, Mode] | None = None
 
     def envelope(self, service: str) -> Envelope | None:
         """The version that rules, or None before the first."""
@@ -121,6 +122,40 @@ class Envelopes(Guardrails):
             self.add_envelope(service, document, author, reason, now_s)
             return True
 
+    def mode(self, service: str) -> Mode:
+        """How far Heddle may go for a service, by its operators; ACT where nothing is said of it."""
+        with self._lock:
+            modes = self._modes = self._modes or {}
+            if service not in modes:
+                with self._read() as session:
+                    found = session.exec(select(Service.mode).where(Service.name == service)).first()
+                modes[service] = Mode(found) if found else Mode.ACT
+            return modes[service]
+
+    def set_mode(
+        self, service: str, mode: Mode, *, author: str, reason: str, now_s: float, intent_id: int | None = None
+    ) -> None:
+        """From now on, with its ledger entry. LookupError for a service that isn't there."""
+        with self._write() as session:
+            row = session.exec(select(Service).where(Service.name == service)).first()
+            if row is None:
+                raise LookupError(f"there is no service {service!r}")
+            before = Mode(row.mode)
+            row.mode, row.mode_author, row.mode_reason, row.mode_at = mode.value, author, reason, moment(now_s)
+            session.add(row)
+            session.flush()
+            self._modes = {**(self._modes or {}), service: mode}
+            self.enter(
+                LedgerKind.MODE,
+                now_s=now_s,
+                actor=author,
+                service=service,
+                subject=service,
+                what=f"Mode {before.value} → {mode.value}",
+                why=reason,
+                intent_id=intent_id,
+            )
+
     def tiers(self, service: str) -> tuple[str, ...]:
         """The names of the service's tiers, served first first."""
         with self._read() as session:
@@ -133,7 +168,7 @@ class Envelopes(Guardrails):
         self._pending.put(Tier, row)
 
     def _forget(self) -> None:
-        self._ruling = None
+        self._ruling = self._modes = None
         super()._forget()
 
 

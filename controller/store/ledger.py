@@ -1,15 +1,12 @@
-"""The ledger's entries, failures and settlements among them."""
+"""The ledger's entries, failures among them."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import func
-from sqlmodel import select
-
-from controller.store.convert import finite, moment, plain, seconds
+from controller.store.convert import moment, plain
 from controller.store.transactions import Transactions
 from models.enums import LedgerKind
-from models.ledger import LedgerEntry, Settlement
+from models.ledger import LedgerEntry
 
 CONTROLLER = "heddle"
 _REPEAT_S = 600.0
@@ -74,52 +71,3 @@ class Ledger(Transactions):
         self._failures = {key: kept for key, kept in known.items() if now_s - kept[0] < 6 * _REPEAT_S}
         self._failures[what, text] = (now_s, 0)
         return True
-
-    def settle_hour(
-        self,
-        service: str,
-        hour_s: float,
-        *,
-        usd: float,
-        cap_usd: float | None,
-        requests: int,
-        tiers: Mapping[str, Any],
-        text: str,
-        now_s: float,
-    ) -> bool:
-        """Closes a service's clock hour, once: False when it was settled before. Without a cap `within_cap` is None."""
-        with self._write() as session:
-            hour = moment(hour_s)
-            known = select(Settlement.id).where(Settlement.service == service, Settlement.hour == hour)
-            if session.exec(known).first() is not None:
-                return False
-            within = None if cap_usd is None else usd <= cap_usd + 1e-9
-            session.add(
-                Settlement(
-                    service=service,
-                    hour=hour,
-                    usd=usd,
-                    cap_usd=cap_usd,
-                    within_cap=within,
-                    requests=requests,
-                    tiers=plain(tiers),
-                    text=text,
-                )
-            )
-            session.flush()
-            self.enter(
-                LedgerKind.SETTLEMENT,
-                now_s=now_s,
-                service=service,
-                subject=f"{hour:%Y-%m-%d %H}:00 UTC",
-                what=text,
-                numbers={"usd": finite(usd), "cap_usd": cap_usd, "requests": requests},
-            )
-            return True
-
-    def settled_until(self, service: str) -> float | None:
-        """The end of the newest settled hour of a service, so that a restart settles what is due and nothing twice."""
-        newest = select(func.max(Settlement.hour)).where(Settlement.service == service)
-        with self._read() as session:
-            hour = session.exec(newest).first()
-        return None if hour is None else seconds(hour) + 3600.0

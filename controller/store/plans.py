@@ -11,7 +11,7 @@ from sqlmodel import col, select
 from controller.core.types import Plan
 from controller.store.actions import Actions
 from controller.store.convert import moment, plain
-from models.enums import ActionKind, LedgerKind
+from models.enums import ActionKind, LedgerKind, Mode
 from models.ledger import LedgerEntry
 from models.plans import PlanRow
 
@@ -45,26 +45,38 @@ class Plans(Actions):
         prices: Mapping[str, float | None],
         envelope_version: int,
         now_s: float,
+        mode: Mode = Mode.ACT,
+        would_change: Mapping[str, int] | None = None,
     ) -> str:
         """Writes a plan, its actions as REQUESTED and its ledger entry in one transaction, before any effect.
 
         A plan without actions that decides what the last one decided (desired replicas and their offers, the limit that
         bound, envelope version, tiers shed) adds no row: it extends the last one's `held_until`. Returns the id of the
         row that holds the plan. `prices`: the snapshot it saw, dollars per replica-hour; unknown ones are left out.
+        `would_change`: what it would start (above 0) or release, by offer, where the mode lets nothing be done.
         """
         what = (
             plan.desired,
             plan.bound.limit.value,
-            {offer: count for offer, count in plan.desired_by_offer.items() if count},
+            _some(plan.desired_by_offer),
             envelope_version,
             tuple(plan.shed),
+            mode.value,
+            _some(would_change or {}),
+            None if plan.would_by_offer is None else _some(plan.would_by_offer),
         )
         with self._write():
             last = self._held(plan.service)
             if last is not None and not plan.actions and last.what == what:
                 self._pending.change(PlanRow, (last.id,), {"held_until": moment(now_s)})
                 return last.id
-            self._pending.add(PlanRow, self._plan_row(plan, ready, coming, prices, envelope_version, now_s))
+            row = self._plan_row(plan, ready, coming, prices, envelope_version, now_s)
+            row |= {
+                "mode": mode.value,
+                "would_change": None if would_change is None else _some(would_change),
+                "would_by_offer": None if plan.would_by_offer is None else _some(plan.would_by_offer),
+            }
+            self._pending.add(PlanRow, row)
             for action in plan.actions:
                 self.request_action(action, now_s, plan_id=plan.id)
             self._number = max(self._last_number(), _number_of(plan.id))
@@ -75,7 +87,9 @@ class Plans(Actions):
                 actor=plan.policy,
                 service=plan.service,
                 subject=plan.id,
-                what=describe_plan(plan, None if last is None else last.desired),
+                what=describe_plan(plan, None if last is None else last.desired)
+                if mode is Mode.ACT
+                else describe_would(plan, mode, ready + coming, would_change or {}),
                 why=plan.bound.text,
                 numbers={
                     "required": plan.required,
@@ -138,8 +152,16 @@ class Plans(Actions):
                 row = session.exec(newest.limit(1)).first()
             if row is None:
                 return None
-            offers = {offer: count for offer, count in row.desired_by_offer.items() if count}
-            what = (row.desired, row.bound_limit, offers, row.envelope_version, tuple(row.shed))
+            what = (
+                row.desired,
+                row.bound_limit,
+                _some(row.desired_by_offer),
+                row.envelope_version,
+                tuple(row.shed),
+                row.mode,
+                _some(row.would_change or {}),
+                None if row.would_by_offer is None else _some(row.would_by_offer),
+            )
             self._held_by(service, _Held(row.id, row.desired, what))
         return (self._last or {})[service]
 
@@ -151,6 +173,10 @@ class Plans(Actions):
 def _newest(ids: Any) -> Any:
     """Ids are compared by length first: p-1000000 comes after p-999999."""
     return select(ids).where(ids.is_not(None)).order_by(func.length(ids).desc(), ids.desc()).limit(1)
+
+
+def _some(counts: Mapping[str, int]) -> dict[str, int]:
+    return {offer: count for offer, count in counts.items() if count}
 
 
 def _number_of(plan_id: str) -> int:
@@ -170,3 +196,15 @@ def describe_plan(plan: Plan, before: int | None) -> str:
     change = before is not None and before != plan.desired
     head = f"{before} → {plan.desired} {noun}" if change else f"Keep {plan.desired} {noun}"
     return head + (f": {', '.join(acts)}" if acts else "")
+
+
+def describe_would(plan: Plan, mode: Mode, there: int, change: Mapping[str, int]) -> str:
+    """A decision that nothing follows from, in one line. Below advise it is a note, not advice."""
+    noun = "replica" if plan.desired == 1 else "replicas"
+    if mode is not Mode.ADVISE:
+        return f"Noted: {plan.desired} {noun} wanted, {there} there"
+    acts = [f"start {count} on {offer}" for offer, count in change.items() if count > 0]
+    acts += [f"release {-count} on {offer}" for offer, count in change.items() if count < 0]
+    if not acts:
+        return f"Would keep {plan.desired} {noun}"
+    return f"Would go {there} → {plan.desired} {noun}: would {', '.join(acts)}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 
 from controller.core.points import KEPT_S
 from controller.store.convert import floored, moment, seconds
@@ -17,6 +17,7 @@ from controller.store.pending import Model, Row, table_of
 from controller.store.transactions import Transactions
 from models.fleet import ReplicaRow
 from models.forecasts import ForecastRow, ForecastScore
+from models.ledger import DecisionSettlement
 from models.plans import PlanRow
 from models.signals import SignalValue
 from models.surges import SurgeRow
@@ -81,6 +82,9 @@ class Retention(Transactions):
         removed["signal_value"] = self._prune(SignalValue, table_of(SignalValue).c.at < moment(now_s - KEPT_S))
         removed["replica"] = self._prune(ReplicaRow, replica.c.ended_at < old)
         removed["plan"] = self._prune(PlanRow, (plan.c.action_count == 0) & (plan.c.held_until < old))
+        part = table_of(DecisionSettlement)
+        gone = ~exists(select(plan.c.id).where(plan.c.id == part.c.plan_id))
+        removed["decision_settlement"] = self._prune(DecisionSettlement, (part.c.hour < old) & gone)
         return removed
 
     def _roll_up(self, fine_s: int, coarse_s: int, before_s: float) -> int:

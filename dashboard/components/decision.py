@@ -12,7 +12,7 @@ from dashboard.components.plot import plot
 from dashboard.queries import demand
 from dashboard.queries.plans import Decision
 from dashboard.queries.standing import read_standing
-from models.enums import Limit
+from models.enums import Limit, Mode
 
 
 def timeline_html(decision: Decision) -> str:
@@ -163,6 +163,53 @@ def settlement_html(decision: Decision) -> str:
     return (
         heading("Settlement", text(formats.sentence(settled.text)))
         + f'<div class="hd-stats" style="margin-top:8px">{stats}</div>'
+        + part_html(decision)
+    )
+
+
+def part_html(decision: Decision) -> str:
+    """What this decision's own minutes cost and missed, beside the shadow's and hindsight's; unknown is a dash."""
+    part = decision.part
+    if part is None:
+        return ""
+    names = {"fleet": "The fleet that was there", "shadow": "Shadow HPA", "hindsight": "Hindsight"}
+    if decision.plan.mode != Mode.ACT.value or decision.plan.would_by_offer is not None:
+        names = {"fleet": names["fleet"], "planned": "As the planner decided", **names}
+    rows = []
+    for name, label in names.items():
+        usd, missed, priced = (part[f"{name}_{what}"] for what in ("usd", "slo_minutes", "miss_usd"))
+        rows.append(
+            [
+                text(label),
+                formats.money(usd),
+                formats.number(missed, 1),
+                formats.money(usd + priced),
+            ]
+        )
+    saved, regret, would = part["saved_usd"], part["regret_usd"], part["would_save_usd"]
+    told = f"{formats.signed_money(saved)} saved against the shadow, {formats.money(regret)} of regret"
+    if "planned" in names:
+        told += f", {formats.signed_money(would)} had it been carried out"
+    return (
+        '<div style="height:12px"></div>'
+        + heading(f"Its own {formats.duration(part['minutes'] * 60)}", f"Until the next decision. {text(told)}")
+        + table([("Fleet", "k"), ("Replicas", "r"), ("SLO-min", "r"), ("With misses", "r")], rows)
+    )
+
+
+def would_html(decision: Decision) -> str:
+    """What it would start and release, where it only advises."""
+    change = decision.plan.would_change or {}
+    if decision.plan.mode != Mode.ADVISE.value:
+        return ""
+    if not change:
+        return heading("Advice", "Nothing to start or release: what is there is what it would hold")
+    rows = [
+        [text("Would start" if count > 0 else "Would release"), str(abs(count)), text(offer)]
+        for offer, count in change.items()
+    ]
+    return heading("Advice", "Not done: the service is in mode advise") + table(
+        [("", "k"), ("Replicas", "r"), ("Offer", "")], rows
     )
 
 
@@ -175,6 +222,7 @@ def record_html(decision: Decision) -> str:
         ("Envelope", f"v{plan.envelope_version}"),
         ("Held until", formats.exact(plan.held_until)),
         ("Gave way", ", ".join(plan.shed) or "nobody"),
+        ("Mode", formats.words(plan.mode)),
         ("Mix", ", ".join(f"{n} × {offer}" for offer, n in plan.desired_by_offer.items() if n) or formats.DASH),
     ]
     return heading("Record") + table([("", "k"), ("", "")], [[text(name), text(value)] for name, value in rows])
@@ -224,6 +272,9 @@ def render(decision: Decision) -> None:
             with cards.card("options"):
                 st.html(options_html(decision))
         with right:
+            if advice := would_html(decision):
+                with cards.card("advice"):
+                    st.html(advice)
             with cards.card("settlement"):
                 st.html(settlement_html(decision))
                 _around(decision)
@@ -233,7 +284,13 @@ def render(decision: Decision) -> None:
         with cards.head("actions", "Actions", "Written before they were done, each at most once"):
             cards.csv(decision.actions, f"actions-{decision.plan.id}", "actions")
         if decision.actions.empty:
-            states.empty("Nothing was to be done", "The replicas already were what was decided.", icon_name(decision))
+            if decision.plan.mode == Mode.ACT.value:
+                states.empty(
+                    "Nothing was to be done", "The replicas already were what was decided.", icon_name(decision)
+                )
+            else:
+                mode = formats.words(decision.plan.mode).lower()
+                states.empty("Nothing was done", f"The service was in mode {mode}.", "visibility")
             return
         acts = decision.actions.assign(
             kind=decision.actions["kind"].map(formats.words), status=decision.actions["status"].map(formats.words)

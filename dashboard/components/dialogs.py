@@ -92,7 +92,14 @@ def open_asked() -> None:
     found = session.asked()
     if found is None:
         return
-    from dashboard.components import confirm_envelope, confirm_job, confirm_outside, confirm_override, confirm_rule
+    from dashboard.components import (
+        confirm_envelope,
+        confirm_job,
+        confirm_mode,
+        confirm_outside,
+        confirm_override,
+        confirm_rule,
+    )
 
     name, given = found
     opened: dict[str, Callable[..., Any]] = {
@@ -101,6 +108,7 @@ def open_asked() -> None:
         "override": confirm_override.override,
         "pause_fleet": confirm_override.pause_fleet,
         "job": confirm_job.act,
+        "mode": confirm_mode.change,
         "rule": confirm_rule.edit,
         "envelope": confirm_envelope.apply,
         "add_event": confirm_outside.add_event,

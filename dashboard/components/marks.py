@@ -54,17 +54,6 @@ def tag(label: str, symbol: str = "", kind: str = "plain") -> str:
     return f'<span class="hd-chip {kind}">{icon(symbol) if symbol else ""}{text(label)}</span>'
 
 
-def mode_badge(mode: str, ends: str = "", held: str = "") -> str:
-    """How far Heddle may go. `held`: the word of what holds it now (Paused, Frozen), with the time that ends."""
-    if held:
-        return (
-            f'<span class="hd-mode" title="{text(held)} until {text(ends)}">{icon("lock")}{text(held)} '
-            f"to {text(ends)}</span>"
-        )
-    symbol, word = MODE_WORDS.get(mode, ("help", mode))
-    return f'<span class="hd-mode {escape(mode)}">{icon(symbol)}{text(word)}</span>'
-
-
 def heading(title: str, sub: str = "") -> str:
     """A card's title and what it shows; `sub` is HTML."""
     below = f'<p class="hd-sub">{sub}</p>' if sub else ""

@@ -6,7 +6,7 @@ Then the range and the refresh, which live in the URL.
 import streamlit as st
 
 from dashboard import formats, session
-from dashboard.components.marks import chip, icon, mode_badge, tag, text
+from dashboard.components.marks import MODE_WORDS, chip, icon, tag, text
 from dashboard.queries.fleet import read_money
 from dashboard.queries.standing import SPEND, Standing, Term, read_standing
 
@@ -18,12 +18,9 @@ def tightest(standing: Standing) -> Term | None:
 
 
 def _summary(standing: Standing) -> str:
-    held = ("Paused", standing.fleet_paused_until) if standing.fleet_paused_until else ("Frozen", standing.frozen_until)
-    badge = mode_badge(standing.mode, formats.hour_minute(held[1]), held[0]) if held[1] else mode_badge(standing.mode)
-    badge = badge if standing.started else ""
     version = f"Envelope v{standing.version}" if standing.version is not None else "No envelope"
     busy = " busy" if standing.pending else ""
-    parts = [f"{badge}{chip(standing.status)}<b class='v'>{version}</b>"]
+    parts = [f"{chip(standing.status)}<b class='v'>{version}</b>"]
     if standing.pending:
         parts[0] += tag(f"{standing.pending} pending", "schedule", "accent")
     near = tightest(standing)
@@ -105,10 +102,26 @@ def banners(standing: Standing) -> str:
     )
 
 
+def badge(standing: Standing) -> tuple[str, str]:
+    """How far Heddle may go, or what holds it now: the word and its symbol."""
+    if standing.fleet_paused_until:
+        return f"Paused to {formats.hour_minute(standing.fleet_paused_until)}", "lock"
+    if standing.frozen_until:
+        return f"Frozen to {formats.hour_minute(standing.frozen_until)}", "lock"
+    symbol, word = MODE_WORDS.get(standing.mode, ("help", standing.mode))
+    return (word, symbol) if standing.planner_leads else (f"{word}, planner stepped back", symbol)
+
+
 @session.live
 def _standing_part() -> None:
     standing = read_standing()
-    st.html(_summary(standing))
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="strip-standing", wrap=False):
+        if standing.started:
+            word, symbol = badge(standing)
+            told = standing.authority or "What the mode means, who set it, and how to change it"
+            if st.button(word, icon=f":material/{symbol}:", key=f"badge-{standing.mode}", help=formats.sentence(told)):
+                session.ask("mode")
+        st.html(_summary(standing))
     if st.session_state.get("drawn-for") not in (None, _drawn_for(standing)):
         st.rerun()
 

@@ -9,18 +9,18 @@ from sqlmodel import col, func, select
 
 from dashboard.queries.read import MAX_ROWS, brief, first, frame, pick, rows
 from dashboard.queries.standing import read_standing
-from models.enums import GuardAction
+from models.enums import GuardAction, Mode
 from models.fleet import ReplicaRow
 from models.guardrails import GuardrailEvent
 from models.intents import OverrideRow
-from models.ledger import LedgerEntry, Settlement
+from models.ledger import DecisionSettlement, LedgerEntry, Settlement, SideBySide
 from models.plans import ActionRow, PlanRow
 
 
 @brief
 def read_decisions(hours: float) -> pd.DataFrame:
     """Newest first, at most 500: id, made_at, held_until, desired, before, required, ready, coming, limit, why,
-    actions, direction.
+    actions, mode, would (replicas by offer, where nothing was done), direction.
 
     `before` is the desired count of the decision before it; `direction` is "out", "in" or "hold".
     """
@@ -38,6 +38,8 @@ def read_decisions(hours: float) -> pd.DataFrame:
             limit="bound_limit",
             why="bound_text",
             actions="action_count",
+            mode="mode",
+            would="would_change",
         )
         .where(
             PlanRow.service == standing.service,
@@ -96,7 +98,9 @@ def read_marks(hours: float) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Decision:
-    """A plan with its actions and what came of them."""
+    """A plan with its actions and what came of them. `part`: its own account over the settled hours that it stood in,
+    with the `minutes` it covers; an amount that is unknown in one of them is NaN.
+    """
 
     plan: Any
     before: int
@@ -105,15 +109,22 @@ class Decision:
     ready_count: int
     started_count: int
     settlement: Any | None
+    part: dict[str, float] | None
     ledger: pd.DataFrame
 
     @property
     def title(self) -> str:
         """The sentence of the decision."""
-        if self.plan.desired == self.before:
-            return f"Hold {self.plan.service} at {self.plan.desired} replicas"
-        verb = "out" if self.plan.desired > self.before else "in"
-        return f"Scale {verb} {self.plan.service}, {self.before} → {self.plan.desired} replicas"
+        plan = self.plan
+        there = plan.observed_ready + plan.observed_coming
+        if plan.mode == Mode.OBSERVE.value:
+            return f"Noted for {plan.service}: {plan.desired} replicas wanted, {there} there"
+        if plan.mode == Mode.ADVISE.value:
+            return f"Would hold {plan.service} at {plan.desired} replicas, {there} there"
+        if plan.desired == self.before:
+            return f"Hold {plan.service} at {plan.desired} replicas"
+        verb = "out" if plan.desired > self.before else "in"
+        return f"Scale {verb} {plan.service}, {self.before} → {plan.desired} replicas"
 
 
 @brief
@@ -161,7 +172,17 @@ def read_decision(plan_id: str) -> Decision | None:
     ready_n = int(ready.n) if ready else 0
     before = int(earlier.desired) if earlier else plan.observed_ready + plan.observed_coming
     ready_at = pd.to_datetime(ready.at, utc=True).to_pydatetime() if ready and ready.at is not None else None
-    return Decision(plan, before, actions, ready_at, ready_n, len(started), settled, entries)
+    return Decision(plan, before, actions, ready_at, ready_n, len(started), settled, _part(plan_id), entries)
+
+
+def _part(plan_id: str) -> dict[str, float] | None:
+    """A decision's settled hours added up; None while none is settled."""
+    found = frame(select(DecisionSettlement).where(DecisionSettlement.plan_id == plan_id))
+    if found.empty:
+        return None
+    amounts = {name: float(found[name].astype(float).sum(skipna=False)) for name in SideBySide.model_fields}
+    lasted = pd.to_datetime(found["to_at"], utc=True) - pd.to_datetime(found["from_at"], utc=True)
+    return {"minutes": lasted.sum().total_seconds() / 60, **amounts}
 
 
 @brief

@@ -10,7 +10,7 @@ from sqlmodel import col, select
 from dashboard.queries.read import MAX_ROWS, brief, frame
 from dashboard.queries.standing import read_standing
 from models.intents import Intent
-from models.ledger import LedgerEntry, Settlement
+from models.ledger import LedgerEntry, Settlement, SideBySide
 from models.services import EnvelopeVersion
 
 
@@ -43,12 +43,14 @@ def read_actors() -> list[str]:
 
 @brief
 def read_settlements(hours: float | None = None) -> pd.DataFrame:
-    """Closed clock hours, newest first, at most 500: hour, usd, cap_usd, within_cap, requests, tiers, text."""
+    """Closed clock hours, newest first, at most 500, with every column of `Settlement`. Unknown amounts are NaN."""
     standing = read_standing()
     statement = select(Settlement).where(Settlement.service == standing.service)
     if hours is not None:
         statement = statement.where(Settlement.hour >= standing.now - timedelta(hours=hours))
-    return frame(statement.order_by(col(Settlement.hour).desc()).limit(MAX_ROWS))
+    found = frame(statement.order_by(col(Settlement.hour).desc()).limit(MAX_ROWS))
+    amounts = [name for name in [*SideBySide.model_fields, "slo_minutes", "unknown_minutes"] if name in found]
+    return found.astype(dict.fromkeys(amounts, float))
 
 
 @brief

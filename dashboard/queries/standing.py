@@ -9,11 +9,13 @@ from typing import Any
 
 from sqlmodel import col, func, select
 
+from controller.core.mode import lesser
 from dashboard import clock
 from dashboard.queries.read import brief, first, rows
-from models.enums import EnvelopeStatus, IntentStatus
+from models.enums import EnvelopeStatus, IntentStatus, Mode
 from models.fleet import ClockRow, ControllerLease, ControllerPulse
 from models.intents import Intent, OverrideRow
+from models.ledger import Settlement
 from models.services import EnvelopeVersion, Service, Tier
 from models.telemetry import FleetMinute, TermReading
 
@@ -43,7 +45,11 @@ class Term:
 
 @dataclass(frozen=True)
 class Standing:
-    """Everything that the strip, the banners and the age of things are told from. `now` is virtual, `wall` is not."""
+    """Everything that the strip, the banners and the age of things are told from. `now` is virtual, `wall` is not.
+
+    `mode` is what Heddle may do: the service's, below the process's own (`ceiling`). `mode_author` is empty where no
+    operator has set it. `planner_leads` False: it has stepped back, and `authority` says why.
+    """
 
     now: datetime
     wall: datetime
@@ -56,6 +62,12 @@ class Standing:
     service: str
     tiers: tuple[str, ...]
     mode: str
+    ceiling: str
+    mode_author: str
+    mode_reason: str
+    mode_at: datetime | None
+    planner_leads: bool
+    authority: str
     policy: str
     version: int | None
     document: dict[str, Any] | None
@@ -160,6 +172,12 @@ def read_standing() -> Standing:
     envelope = first(
         select(EnvelopeVersion).where(EnvelopeVersion.service == service).order_by(col(EnvelopeVersion.version).desc())
     )
+    ceiling = (pulse.mode if pulse else None) or Mode.ACT.value
+    asked = (service_row.mode if service_row else None) or ceiling
+    settled = first(
+        select(Settlement.authority).where(Settlement.service == service).order_by(col(Settlement.hour).desc())
+    )
+    authority = (settled.authority if settled else None) or {}
     telemetry_at = pulse.telemetry_at if pulse else None
     reference = pulse.tick_at if pulse and pulse.tick_at else now
     telemetry_age = None if telemetry_at is None else max(0.0, (reference - telemetry_at).total_seconds())
@@ -182,7 +200,13 @@ def read_standing() -> Standing:
         repeats=ticking.repeats if ticking else 0,
         service=service,
         tiers=names,
-        mode=(service_row.mode if service_row else None) or (pulse.mode if pulse else "act"),
+        mode=lesser(Mode(asked), Mode(ceiling)).value,
+        ceiling=ceiling,
+        mode_author=service_row.mode_author if service_row else "",
+        mode_reason=service_row.mode_reason if service_row else "",
+        mode_at=service_row.mode_at if service_row else None,
+        planner_leads=bool(authority.get("leads", True)),
+        authority=str(authority.get("reason") or ""),
         policy=pulse.policy if pulse else "",
         version=envelope.version if envelope else None,
         document=envelope.document if envelope else None,

@@ -1,4 +1,4 @@
-"""Ledger: who or what did which thing, when and why; closed hours; everything that was asked for.
+"""Ledger: what closed hours cost and saved; who or what did which thing, when and why; what was asked for.
 
 Kept, never edited.
 """
@@ -73,6 +73,8 @@ def page() -> None:
     """The page from top to bottom."""
     with heads.page("Ledger", f"{read_standing().service} · Account"):
         pass
+    with cards.card("settlements"):
+        settlements.render()
     with cards.card("ledger"):
         with st.container(horizontal=True, key="ledger-filters", vertical_alignment="bottom"):
             search = st.text_input(
@@ -90,8 +92,6 @@ def page() -> None:
         entries(tuple(KINDS[kind] for kind in kinds), str(search or ""), str(actor or ""), SPANS.get(str(span), False))
     with cards.card("intents"):
         requests.whole_table()
-    with cards.card("wide-settlements"):
-        settlements.render()
 
 
 if __name__ == "__main__":

@@ -5,8 +5,19 @@ import streamlit as st
 from dashboard import formats, session
 from dashboard.components import cards, decision, heads, overrides, requests, states
 from dashboard.queries import plans
+from models.enums import Mode
 
+PASSIVE = {Mode.ADVISE.value: "◇ advised", Mode.OBSERVE.value: "○ noted"}
 ARROWS = {"out": "▲ out", "in": "▼ in", "hold": "— hold"}
+
+
+def advice(mode: str, would: dict[str, int] | None) -> str:
+    """What an advised decision would start and release; nothing where it was only noted."""
+    if mode != Mode.ADVISE.value:
+        return ""
+    return ", ".join(
+        f"{'start' if count > 0 else 'release'} {abs(count)} × {offer}" for offer, count in (would or {}).items()
+    )
 
 
 @session.live
@@ -26,7 +37,11 @@ def decisions() -> None:
         f"{before} → {after}" if before != after else f"{after}"
         for before, after in zip(found["before"], found["desired"], strict=True)
     ]
-    found["what"] = found["direction"].map(ARROWS)
+    found["what"] = [
+        ARROWS[direction] if mode == Mode.ACT.value else PASSIVE[mode]
+        for direction, mode in zip(found["direction"], found["mode"], strict=True)
+    ]
+    found["would"] = [advice(mode, would) for mode, would in zip(found["mode"], found["would"], strict=True)]
     found["bound"] = found["limit"].map(formats.limit)
     found["why"] = found["why"].map(formats.sentence)
     columns = {
@@ -36,6 +51,7 @@ def decisions() -> None:
         "bound": cards.text_column("Bound by", 116),
         "why": cards.text_column("Why", 400),
         "actions": cards.number_column("Actions", 68),
+        **({"would": cards.text_column("Would start or release", 200)} if found["would"].any() else {}),
         "id": cards.text_column("Plan", 86),
     }
     row = cards.grid(
@@ -82,7 +98,9 @@ def page() -> None:
         with left, cards.card("overrides", stretch=True):
             overrides.in_force()
         with right, cards.card("requests", stretch=True):
-            requests.recent(("override", "end_override", "pause_fleet", "resume_fleet"), key="scaling", shown=3)
+            requests.recent(
+                ("override", "end_override", "pause_fleet", "resume_fleet", "set_mode"), key="scaling", shown=3
+            )
     with cards.card("decisions"):
         decisions()
     with cards.card("past"):

@@ -23,7 +23,7 @@ from models.fleet import ClockRow, ControllerLease, ControllerPulse
 from models.guardrails import GuardrailEvent
 from models.intents import Intent, OverrideRow
 from models.jobs import JobRow
-from models.ledger import LedgerEntry
+from models.ledger import LedgerEntry, Settlement
 from models.offers import OfferRow
 from models.plans import PlanRow
 from models.services import EnvelopeVersion, Service, Tier
@@ -213,6 +213,27 @@ def test_services_with_their_last_plan(world: World):
     assert [tier["name"] for tier in images["tiers"]] == ["premium", "standard", "background"]
     assert (images["plan_id"], images["desired"], images["observed_ready"]) == ("p-000002", 6, 4)
     assert images["envelope_version"] == 1
+
+
+def test_settlements_keep_what_is_unknown(world: World):
+    hour: dict[str, Any] = {"service": "images", "cap_usd": 50.0, "within_cap": True, "requests": 9, "tiers": {}}
+    known = Settlement(hour=NOW, usd=20.0, text="held", saved_usd=3.5, regret_usd=1.0, unknown_minutes=0, **hour)
+    world.add(known, Settlement(hour=NOW + timedelta(hours=1), usd=21.0, text="unknown", unknown_minutes=9, **hour))
+    newest, oldest = world.get("/v1/settlements")["items"]
+    assert (oldest["saved_usd"], oldest["regret_usd"]) == (3.5, 1.0)
+    assert (newest["saved_usd"], newest["shadow_usd"], newest["slo_minutes"]) == (None, None, None)
+    assert newest["unknown_minutes"] == 9 and newest["usd"] == 21.0
+
+
+def test_a_mode_is_asked_for_up_to_the_processes(world: World):
+    ask = {"mode": "observe", "author": "ada", "reason": "look on"}
+    accepted = world.client.post("/v1/services/images/mode", json=ask)
+    assert accepted.status_code == 202
+    assert (accepted.json()["kind"], accepted.json()["payload"]) == ("set_mode", {"mode": "observe"})
+    world.add(ControllerPulse(started_at=NOW, mode="observe"))
+    refused = world.client.post("/v1/services/images/mode", json={**ask, "mode": "act"})
+    assert refused.status_code == 422 and refused.json()["nearest"] == "observe"
+    assert world.client.post("/v1/services/videos/mode", json=ask).status_code == 422
 
 
 def test_plans_come_newest_first_in_pages(world: World):

@@ -17,12 +17,12 @@ from controller.lease import LeaseLost, acquire, check_epoch
 from controller.store import Store
 from controller.store.convert import moment
 from models.database import open_engine
-from models.enums import ActionKind, ActionStatus, IntentKind, IntentStatus, JobState, LedgerKind
+from models.enums import ActionKind, ActionStatus, IntentKind, IntentStatus, JobState, LedgerKind, Mode
 from models.guardrails import GuardrailEvent
 from models.intents import Intent, OverrideRow, new_intent
 from models.ledger import LedgerEntry
 from models.plans import ActionRow
-from models.services import EnvelopeVersion
+from models.services import EnvelopeVersion, Service
 
 NOW = datetime(2024, 11, 25, 6, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -167,6 +167,39 @@ def envelope_of(doc: Any, base: int = 1, **more: Any) -> dict[str, Any]:
 
 def pin(replicas: Any = 4, hours: float = 2.0, **more: Any) -> dict[str, Any]:
     return {"kind": "pin", "replicas": replicas, "ends_at": until(hours), "signed_over_cap": False, **more}
+
+
+class TestMode:
+    def test_a_mode_rules_from_the_tick_that_takes_it(self, room: Room):
+        assert room.store.mode("images") is Mode.ACT
+        assert room.hears(IntentKind.SET_MODE, {"mode": "advise"}) == ("applied", "images is in mode advise")
+        assert room.store.mode("images") is Mode.ADVISE
+        (service,) = room.rows(Service)
+        assert (service.mode, service.mode_author, service.mode_reason) == ("advise", "ana", "a launch")
+        entry = room.last_entry()
+        assert (entry.kind, entry.what, entry.why) == ("mode", "Mode act → advise", "a launch")
+        room.restart()
+        assert room.store.mode("images") is Mode.ADVISE
+
+    def test_no_service_goes_further_than_the_process(self, room: Room):
+        room.intake = Intake(room.store, lambda service: room.facts, room.cluster.apply, ceiling=Mode.OBSERVE)
+        status, reason = room.hears(IntentKind.SET_MODE, {"mode": "advise"})
+        assert status == "refused" and "started in mode observe and goes no further (nearest: observe)" in reason
+        assert room.hears(IntentKind.SET_MODE, {"mode": "observe"})[0] == "applied"
+
+    @pytest.mark.parametrize(
+        ("payload", "service", "reason"),
+        [
+            ({"mode": "act"}, "images", "in mode act already"),
+            ({"mode": "sleep"}, "images", "mode"),
+            ({}, "images", "mode"),
+            ({"mode": "observe"}, "videos", "there is no service 'videos'"),
+        ],
+    )
+    def test_what_cant_be_is_refused(self, room: Room, payload: Any, service: str, reason: str):
+        status, why = room.hears(IntentKind.SET_MODE, payload, service)
+        assert status == "refused" and reason in why
+        assert room.store.mode("images") is Mode.ACT
 
 
 class TestEnvelope:

@@ -9,6 +9,8 @@ import pytest
 from controller import replay
 from controller.backends.simulated.arrivals import Arrivals
 from controller.backends.simulated.engine import ZoneSeries
+from controller.core.fluid import Demand
+from controller.core.shadow import shadow_hpa
 from controller.core.types import Envelope
 from controller.replay import (
     ReplaySpec,
@@ -88,6 +90,21 @@ def test_zones_take_their_series_by_map_or_name_and_repeat() -> None:
     shifted = spot_zones(known, {"az1": "us-west-2a"}, ("az1",), T0, T0 + HOUR, 4)["az1"]
     assert shifted.capacity[0] == 0
     assert zones_of(OFFERS) == ("az1", "az2", "az3")
+
+
+def test_the_shadow_holds_about_what_the_autoscaler_holds_in_the_simulator() -> None:
+    """Three hours of a load that rises and falls; within a fifth, as one of the two sees each request and one none."""
+    parts = [steady(2 + k / 2, 2.5 + k / 2, load, seed=k) for k, load in enumerate((8.0, 20.0, 35.0, 12.0, 25.0, 6.0))]
+    requests = trace(*steady(0, 2, 8.0), *(each for part in parts for each in part))
+    replayed = run_replay(spec(requests, "hpa", to_s=T0 + 5 * HOUR))
+    inside = requests.window(T0 + 2 * HOUR, T0 + 5 * HOUR)
+    minute = ((inside.arrived_s - T0 - 2 * HOUR) // 60).astype(int)
+    load = np.bincount(minute, weights=inside.work_s, minlength=180) / 60
+    everybody = (tier("all", 0, 100, "mean", 200),)
+    rows = np.repeat(load, 4)[None, :]
+    demand = Demand(T0 + 2 * HOUR, 15.0, everybody, rows, rows, 30.0, 0.0)
+    found = shadow_hpa(demand, L40S, 120.0, 8.0, 1, 1000)
+    assert found.usd.sum() == pytest.approx(replayed.summary.cost_usd, rel=0.2)
 
 
 def test_the_first_fleet_is_the_mean_load_of_the_last_hour() -> None:

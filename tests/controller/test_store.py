@@ -14,9 +14,11 @@ from sqlmodel import Session, SQLModel, select
 
 from controller.backends.base import Notice
 from controller.core.guard import DEFAULT_RULES, GuardMemory, Rule, Step, judge, remember
+from controller.core.settle import Accounts, DecisionAccounts, Settled
 from controller.core.types import (
     Action,
     ActionResult,
+    Authority,
     Forecast,
     Job,
     Offer,
@@ -30,6 +32,7 @@ from controller.core.types import (
 from controller.lease import LeaseLost, acquire, check_epoch, release
 from controller.store import Store
 from controller.store.pools import PoolMinute, pool_minutes
+from controller.store.settlements import Closed
 from controller.store.telemetry import TermMinute
 from controller.store.transactions import BrokenBatch
 from models.database import open_engine
@@ -42,6 +45,7 @@ from models.enums import (
     LedgerKind,
     Limit,
     Market,
+    Mode,
     OverrideKind,
     ReplicaState,
     RuleMetric,
@@ -51,7 +55,7 @@ from models.forecasts import ForecastRow, ForecastScore
 from models.guardrails import GuardrailEvent, GuardrailRule
 from models.intents import OverrideRow
 from models.jobs import JobAttempt, JobRow
-from models.ledger import LedgerEntry, Settlement
+from models.ledger import DecisionSettlement, LedgerEntry, Settlement
 from models.offers import OfferRow
 from models.plans import ActionRow, PlanRow
 from models.services import EnvelopeVersion, Service, Tier
@@ -132,6 +136,13 @@ def plan(store: Store, *actions: Action, desired: int = 3, limit: Limit = Limit.
         options=({"offer": SPOT, "usd": 0.5},),
     )
     return replace(whole, **changes)
+
+
+def closed(**changes: Any) -> Closed:
+    """An hour of which nothing but the bill is known."""
+    unknown = Settled(Accounts(), (), 60, ())
+    base = Closed("images", NOW, 1.0, None, 1, {}, "x", None, Mode.ACT, True, False, unknown)
+    return replace(base, **changes)
 
 
 def record(store: Store, made: Plan, now_s: float = NOW, version: int = 1) -> str:
@@ -691,13 +702,13 @@ class TestPulseAndLedger:
         assert len(rows(engine, ClockRow)) == 1
 
     def test_an_hour_is_settled_once(self, engine: Engine, store: Store):
-        given: dict[str, Any] = {"usd": 51.0, "cap_usd": 50.0, "requests": 9, "tiers": {"premium": {"met": True}}}
+        hour = closed(usd=51.0, cap_usd=50.0, tiers={"premium": {"held": True}}, text="$51.00 of $50.00")
         assert store.settled_until("images") is None
-        assert store.settle_hour("images", NOW, text="$51.00 of $50.00", now_s=NOW + HOUR, **given) is True
-        assert store.settle_hour("images", NOW, text="again", now_s=NOW + HOUR, **given) is False
+        assert store.settle_hour(hour, Authority(), NOW + HOUR) is True
+        assert store.settle_hour(replace(hour, text="again"), Authority(), NOW + HOUR) is False
         assert store.settled_until("images") == NOW + HOUR
         (row,) = rows(engine, Settlement)
-        assert (row.within_cap, row.tiers) == (False, {"premium": {"met": True}})
+        assert (row.within_cap, row.tiers["premium"]["held"]) == (False, True)
         assert [entry.what for entry in entries(engine, LedgerKind.SETTLEMENT)] == ["$51.00 of $50.00"]
 
     def test_a_failure_that_lasts_does_not_bury_the_ledger(self, engine: Engine, store: Store):
@@ -784,13 +795,21 @@ class TestRetention:
         record(store, plan(store, limit=Limit.SPEND_CAP), NOW + 29 * DAY)
         store.record_replicas([replica("r-1"), replica("r-2")], (), {}, NOW)
         store.record_replicas([replica("r-2")], [replica("r-1", ReplicaState.RELEASED)], {}, NOW)
-        store.settle_hour("images", NOW, usd=1.0, cap_usd=None, requests=1, tiers={}, text="x", now_s=NOW)
+        store.settle_hour(closed(), Authority(), NOW)
         before = len(rows(engine, LedgerEntry))
         self.finish(store, NOW + 30 * DAY)
         assert [row.id for row in rows(engine, PlanRow)] == ["p-000001", "p-000003"]
         assert [row.id for row in rows(engine, ReplicaRow)] == ["r-2"]
         assert len(rows(engine, ActionRow)) == 1 == len(rows(engine, Settlement))
         assert len(rows(engine, LedgerEntry)) == before
+
+    def test_a_decisions_part_of_an_hour_goes_with_its_plan(self, engine: Engine, store: Store):
+        record(store, plan(store, start("a-p-000001-1")))
+        record(store, plan(store, limit=Limit.FREEZE))
+        parts = tuple(DecisionAccounts(f"p-00000{n}", NOW, NOW + HOUR, Accounts()) for n in (1, 2))
+        store.settle_hour(closed(settled=Settled(Accounts(), parts, 60, ())), Authority(), NOW + HOUR)
+        self.finish(store, NOW + 30 * DAY)
+        assert [row.plan_id for row in rows(engine, DecisionSettlement)] == ["p-000001"]
 
     def test_scores_and_forecasts_do_not_grow_for_ever(self, engine: Engine, store: Store):
         class Score:

@@ -14,7 +14,7 @@ from controller.core.policies.base import Memory
 from controller.core.policies.heddle import BURST, RESERVE, Heddle
 from controller.core.policies.hpa import Hpa
 from controller.core.policies.static import Static
-from controller.core.types import Observation, Offer, Plan, Reason, Spend
+from controller.core.types import Authority, Observation, Offer, Plan, Reason, Spend
 from models.enums import ActionKind, Limit, Market, Mode, OverrideKind, ReplicaState
 from tests.core.observed import (
     A10G,
@@ -251,6 +251,16 @@ def test_below_act_the_plan_is_shown_and_not_done(mode: Mode) -> None:
     assert made.actions == ()
     assert made.desired == automatic()
     assert made.bound.limit is Limit.MODE
+
+
+def test_a_planner_that_stepped_back_goes_by_the_recent_load_and_says_so() -> None:
+    # Measured: ten erlangs. Forecast: six times as many.
+    wild = forecasts(TIERS, 12.0, 30.0, 18.0)
+    led = plan(observation(forecasts=wild))
+    net = plan(observation(forecasts=wild, authority=Authority(False, "it lost $60 to $50", {"planner_usd": 60.0})))
+    assert net.desired == plan(observation(forecasts={})).desired < led.desired
+    assert net.reasons[0].limit is Limit.FORECAST and net.reasons[0].text == "it lost $60 to $50"
+    assert all(reason.text != "it lost $60 to $50" for reason in led.reasons)
 
 
 # --- the cap ---

@@ -368,6 +368,24 @@ def _terms(at: datetime, rng: random.Random) -> list[TermReading]:
     ]
 
 
+def beside(usd: float) -> dict[str, float]:
+    """A settled hour in which the shadow cost a fifth less and missed twenty minutes at half a dollar."""
+    fleets = {"fleet": (usd, 2.0), "planned": (usd, 2.0), "shadow": (0.8 * usd, 20.0), "hindsight": (0.5 * usd, 0.0)}
+    columns = {}
+    for name, (replicas, minutes) in fleets.items():
+        columns |= {
+            f"{name}_usd": replicas,
+            f"{name}_slo_minutes": minutes,
+            f"{name}_miss_usd": 0.5 * minutes,
+        }
+    total = {name: replicas + 0.5 * minutes for name, (replicas, minutes) in fleets.items()}
+    return columns | {
+        "saved_usd": total["shadow"] - total["fleet"],
+        "regret_usd": total["fleet"] - total["hindsight"],
+        "would_save_usd": 0.0,
+    }
+
+
 def _records(start: datetime) -> list[Any]:
     rows: list[Any] = []
     hour = start.replace(minute=0)
@@ -386,7 +404,10 @@ def _records(start: datetime) -> list[Any]:
                     within_cap=True,
                     requests=31_422,
                     text=f"${usd:.2f} of $50.00, every target held",
-                    tiers={name: {"value_ms": 150.0, "target_ms": 200.0, "met": True} for name in TIERS},
+                    tiers={name: {"value_ms": 150.0, "target_ms": 200.0, "held": True} for name in TIERS},
+                    slo_minutes=1.5,
+                    unknown_minutes=0 if hour.hour != 3 else 9,
+                    **(beside(usd) if hour.hour != 3 else {}),
                 )
             )
         hour += timedelta(hours=1)

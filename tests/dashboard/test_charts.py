@@ -41,20 +41,30 @@ def marks(count: int = 3) -> pd.DataFrame:
     )
 
 
+def settled_hours() -> pd.DataFrame:
+    """Nine hours, newest first; the third can't be compared."""
+    hours = pd.DataFrame({"hour": pd.date_range(NOW - timedelta(hours=9), periods=9, freq="h")[::-1]})
+    known = {"fleet": (18.0, 1.0), "shadow": (14.0, 9.0), "hindsight": (9.0, 0.0)}
+    for name, (usd, miss_usd) in known.items():
+        hours[f"{name}_usd"], hours[f"{name}_miss_usd"] = usd, miss_usd
+    hours["saved_usd"] = 4.0
+    hours.loc[2, hours.columns != "hour"] = np.nan
+    return hours
+
+
 def all_figures() -> dict[str, Figure]:
     since, until = NOW - timedelta(hours=6), NOW + timedelta(hours=2)
-    hours = pd.DataFrame({"hour": pd.date_range(NOW - timedelta(hours=9), periods=9, freq="h"), "usd": 18.0})
     span = {"since": since, "until": until, "keep": "6h"}
     return {
         "demand": charts.demand_and_capacity(series(6), paths(), capacity(), marks(), now=NOW, **span),
         "forecast": charts.forecast(series(6), paths(), now=NOW, **span),
         "market": charts.by_market(capacity(), **span),
-        "spend": charts.spend(hours, 50.0, **span),
+        "settled": charts.settled(settled_hours(), **span),
         "around": charts.around(series(6), paths(), capacity(), decided=NOW - timedelta(hours=1), **span),
     }
 
 
-@pytest.mark.parametrize("name", ["demand", "forecast", "market", "spend", "around"])
+@pytest.mark.parametrize("name", ["demand", "forecast", "market", "settled", "around"])
 def test_a_chart_names_colours_by_token_and_every_token_exists(name: str) -> None:
     figure = all_figures()[name]
     text = json.dumps([figure.data, figure.layout])
@@ -64,7 +74,7 @@ def test_a_chart_names_colours_by_token_and_every_token_exists(name: str) -> Non
     assert used and used <= defined
 
 
-@pytest.mark.parametrize("name", ["demand", "forecast", "market", "spend", "around"])
+@pytest.mark.parametrize("name", ["demand", "forecast", "market", "settled", "around"])
 def test_a_chart_has_no_legend_no_webgl_one_axis_and_a_fixed_height(name: str) -> None:
     figure = all_figures()[name]
     assert figure.layout["showlegend"] is False
@@ -83,6 +93,13 @@ def test_gaps_stay_gaps_and_are_told() -> None:
     assert actual["y"][20:30] == [None] * 10
     assert actual["connectgaps"] is False
     assert any(note["text"] == "no telemetry" for note in figure.layout["annotations"])
+
+
+def test_an_hour_that_cant_be_compared_stays_open() -> None:
+    figure = charts.settled(settled_hours(), since=NOW - timedelta(hours=9), until=NOW, keep="x")
+    shadow = next(trace for trace in figure.data if trace["name"] == "shadow")
+    assert shadow["y"] == [23.0] * 6 + [None] + [23.0] * 2 and shadow["connectgaps"] is False
+    assert len(figure.layout["shapes"]) == 1
 
 
 def test_a_chart_of_nothing_is_still_a_chart() -> None:

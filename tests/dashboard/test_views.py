@@ -45,7 +45,7 @@ def test_a_view_with_data(view: str, database: Callable[..., Engine]) -> None:
         "forecast": ("All tiers, next day", "Under forecast p90", "Profile is demoted", "In the backtest"),
         "scaling": ("Pin images at 22", "Launch at 14:00"),
         "guardrails": ("no progress v1", "Job j-0003 was killed"),
-        "ledger": ("Settlements", "Entries"),
+        "ledger": ("Settlements", "Entries", "Saved against the shadow", "Regret against hindsight"),
     }[view]
     for words in expected:
         assert words.lower() in text.lower(), words

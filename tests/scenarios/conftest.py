@@ -25,6 +25,7 @@ from controller.backends.simulated.jobs import JobsSim
 from controller.core.envelope import parse_envelope
 from controller.core.forecast.base import MINUTE_GRID
 from controller.core.policies.heddle import Heddle
+from controller.core.settle import MissPrice
 from controller.core.types import Action, ActionResult, Plan, Series
 from controller.forecaster import Forecaster
 from controller.guardrail import Guard
@@ -126,6 +127,7 @@ class Timeline:
     own: tuple[float, ...]
     envelope: dict[str, Any]
     now: float = 0.0
+    step_back_hours: int = 0
     ticks: list[Tick] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -138,7 +140,15 @@ class Timeline:
         self.store.seed("images", self.envelope, now_s=T0)
         self.wire = Wire(self.cluster)
         self.guard = Guard(self.store, self.wire, read=self._jobs)
-        journal = Journal("images", self.store, self.cluster, Metrics(), projected_usd=self.guard.projected_usd)
+        journal = Journal(
+            "images",
+            self.store,
+            self.cluster,
+            Metrics(),
+            miss=MissPrice(0.1),
+            step_back_hours=self.step_back_hours,
+            projected_usd=self.guard.projected_usd,
+        )
         tiers = parse_envelope(self.envelope).tiers
         demand = Demand([tier.name for tier in tiers])
         day = np.full(1440, 1.0)
@@ -224,7 +234,7 @@ class Timeline:
     def crashed(self) -> "Timeline":
         """The process is gone; another takes over the database and finds the cluster as it last saved itself."""
         lease.release(self.database, self.epoch)
-        return Timeline(self.database, self.folder, self.zones, self.own, self.envelope, self.now)
+        return Timeline(self.database, self.folder, self.zones, self.own, self.envelope, self.now, self.step_back_hours)
 
     # --- what is seen ---
 
@@ -284,9 +294,16 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Timeline]]:
     SQLModel.metadata.create_all(database)
 
     def begun(
-        *own: float, cap: float | None = None, zones: Mapping[str, ZoneSeries] | None = None, **changes: Any
+        *own: float,
+        cap: float | None = None,
+        zones: Mapping[str, ZoneSeries] | None = None,
+        step_back_hours: int = 0,
+        **changes: Any,
     ) -> Timeline:
-        return Timeline(database, tmp_path, zones or {}, own or (1.5, 3.0, 1.5), document(cap, **changes))
+        wanted = document(cap, **changes)
+        return Timeline(
+            database, tmp_path, zones or {}, own or (1.5, 3.0, 1.5), wanted, step_back_hours=step_back_hours
+        )
 
     yield begun
     database.dispose()

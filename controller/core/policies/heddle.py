@@ -47,6 +47,9 @@ class Heddle:
 
     def plan(self, seen: Observation, memory: Memory, plan_id: str) -> tuple[Plan, Memory]:
         lead_s = seen.boot_s + seen.load_model_s
+        stepped_back = _stepped_back(seen)
+        if stepped_back is not None:
+            seen = replace(seen, forecasts={}, activity=None)  # the recent load stands for every quantile
         memory = _learn(seen, memory, lead_s)
         ahead = _expect(seen, memory)
         window_s = HOLD * lead_s if ahead else 2 * lead_s
@@ -63,6 +66,8 @@ class Heddle:
         memory = replace(memory, surges=surges)
         wanted, capacity = _with_surge(wanted, prepared), max(steady.capacity, prepared.capacity)
         reasons = (*wanted.reasons, steady.reason)
+        if stepped_back is not None:
+            reasons = (stepped_back, *reasons)
         required = math.ceil(wanted.total)
         stop, paused = _stale(seen), _paused(seen)
         if paused is not None:
@@ -163,6 +168,12 @@ class Heddle:
             f"{kept} surplus replicas stay: {wanted.now:.0f} requests run or wait on {serving:.1f} GPUs that serve now"
         )
         return Reason(Limit.SCALE_IN_CHECK, text, {"kept": kept, "serving": serving, "load_now": wanted.now})
+
+
+def _stepped_back(seen: Observation) -> Reason | None:
+    """Why forecasts count for nothing; None while the planner leads."""
+    authority = seen.authority
+    return None if authority.leads else Reason(Limit.FORECAST, authority.reason, authority.numbers)
 
 
 def _learn(seen: Observation, memory: Memory, lead_s: float) -> Memory:
