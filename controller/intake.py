@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from controller import outside_intents
+from controller import outside_intents, replay_intents
 from controller.backends.base import BackendUnavailable, UnknownSubject
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
 from controller.core.guard import ENDED, Rule, RuleError
 from controller.core.types import Action, ActionResult
 from controller.payload import Payload, Refused
+from controller.replay_intents import ReplayFacts
 from controller.store import Store
 from controller.store.convert import moment
 from controller.store.guardrails import by_hand_id
@@ -59,6 +60,8 @@ _LEDGER: Mapping[str, LedgerKind] = {
     IntentKind.CANCEL_EVENT: LedgerKind.FORECAST,
     IntentKind.ADD_SIGNAL: LedgerKind.FORECAST,
     IntentKind.REMOVE_SIGNAL: LedgerKind.FORECAST,
+    IntentKind.ASK_REPLAY: LedgerKind.REPLAY,
+    IntentKind.CANCEL_REPLAY: LedgerKind.REPLAY,
 }
 
 
@@ -105,7 +108,8 @@ class Intake:
     """Takes pending intents in the order in which they were written.
 
     `facts` gives what a service's envelope is checked against; `act` does an action on a job, once by its id, and makes
-    it survive a restart (the backend's `apply`, then `save`); `demo` is None where the cluster is real.
+    it survive a restart (the backend's `apply`, then `save`); `demo` is None where the cluster is real, `replays` where
+    what-if runs are switched off.
     """
 
     def __init__(
@@ -114,11 +118,13 @@ class Intake:
         facts: Callable[[str], EnvelopeFacts],
         act: Callable[[Action], ActionResult],
         demo: DemoControls | None = None,
+        replays: ReplayFacts | None = None,
     ) -> None:
         self._store = store
         self._facts = facts
         self._act = act
         self._demo = demo
+        self._replays = replays
 
     def take(self, now_s: float) -> tuple[Outcome, ...]:
         """Applies or refuses every pending intent. A bad one is refused; only the database's own failures escape."""
@@ -176,6 +182,8 @@ class Intake:
             IntentKind.CANCEL_EVENT: partial(outside_intents.cancel_event, self._store),
             IntentKind.ADD_SIGNAL: partial(outside_intents.add_signal, self._store),
             IntentKind.REMOVE_SIGNAL: partial(outside_intents.remove_signal, self._store),
+            IntentKind.ASK_REPLAY: partial(replay_intents.ask_replay, self._store, self._replays),
+            IntentKind.CANCEL_REPLAY: partial(replay_intents.cancel_replay, self._store, self._replays),
         }
         with self._store.batch():
             done = known[kind](intent, payload, now_s)

@@ -99,6 +99,8 @@ class IntentKind(StrEnum):
     CANCEL_EVENT = "cancel_event"
     ADD_SIGNAL = "add_signal"
     REMOVE_SIGNAL = "remove_signal"
+    ASK_REPLAY = "ask_replay"
+    CANCEL_REPLAY = "cancel_replay"
     DEMO_PAUSE = "demo_pause"
     DEMO_RESUME = "demo_resume"
     DEMO_SPEED = "demo_speed"
@@ -114,6 +116,16 @@ class IntentStatus(StrEnum):
     REFUSED = "refused"
 
 
+class ReplayStatus(StrEnum):
+    """A what-if run from asking to its end."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class LedgerKind(StrEnum):
     DECISION = "decision"
     ACTION = "action"
@@ -124,6 +136,7 @@ class LedgerKind(StrEnum):
     INTERRUPTION = "interruption"
     FORECAST = "forecast"
     SETTLEMENT = "settlement"
+    REPLAY = "replay"
     FAILURE = "failure"
     DEMO = "demo"
     CONTROLLER = "controller"

@@ -12,6 +12,7 @@ from controller.store.jobs import Jobs
 from controller.store.overrides import Overrides
 from controller.store.pending import table_of
 from controller.store.pools import Pools
+from controller.store.replays import Replays
 from controller.store.replicas import Replicas
 from controller.store.retention import Retention
 from controller.store.signals import Signals
@@ -47,6 +48,7 @@ class Store(
     Jobs,
     Events,
     Signals,
+    Replays,
     Heartbeat,
     Retention,
 ):
