@@ -92,7 +92,14 @@ def open_asked() -> None:
     found = session.asked()
     if found is None:
         return
-    from dashboard.components import confirm_envelope, confirm_job, confirm_outside, confirm_override, confirm_rule
+    from dashboard.components import (
+        confirm_envelope,
+        confirm_job,
+        confirm_outside,
+        confirm_override,
+        confirm_replay,
+        confirm_rule,
+    )
 
     name, given = found
     opened: dict[str, Callable[..., Any]] = {
@@ -107,5 +114,7 @@ def open_asked() -> None:
         "cancel_event": confirm_outside.cancel_event,
         "add_signal": confirm_outside.add_signal,
         "remove_signal": confirm_outside.remove_signal,
+        "replay": confirm_replay.run,
+        "cancel_replay": confirm_replay.cancel,
     }
     opened[name](**given)
