@@ -20,7 +20,7 @@ import numpy as np
 
 from controller.backends.simulated.arrivals import WEEK_S
 from controller.core.envelope import parse_envelope
-from controller.core.what_if import WhatIf, what_if_of
+from controller.core.what_if import WhatIf, WhatIfError, what_if_of
 from controller.embedded import SERVICE, World
 from controller.fitting import end_with
 from controller.replay import LONGEST_DRAIN_S, ReplaySpec, run_replay, spot_zones, zones_of
@@ -62,8 +62,11 @@ def as_served(world: World, to_s: float) -> RequestTrace:
 def spec_of(world: World, settings: Settings, what_if: WhatIf) -> ReplaySpec:
     """The run, ready to be replayed. Spot is there and gone at the same moments as on the embedded cluster.
 
-    Raises EnvelopeError and WhatIfError for what no longer fits the offers.
+    Raises EnvelopeError and WhatIfError for what no longer fits the offers, or a window without a request.
     """
+    requests = as_served(world, what_if.to_s)
+    if not len(requests.window(what_if.from_s, what_if.to_s)):
+        raise WhatIfError("from", "no request was recorded in the window")
     offers = what_if.offers.apply(world.offers)
     zones = spot_zones(
         world.availability,
@@ -75,7 +78,7 @@ def spec_of(world: World, settings: Settings, what_if: WhatIf) -> ReplaySpec:
         origin_s=world.warm_from_s,
     )
     return ReplaySpec(
-        requests=as_served(world, what_if.to_s),
+        requests=requests,
         history=None,
         from_s=what_if.from_s,
         to_s=what_if.to_s,

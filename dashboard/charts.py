@@ -333,7 +333,7 @@ def spend_of_runs(hourly_usd: dict[str, list[float]], *, since: datetime, cap: f
     """Dollars of each clock hour from `since`, a line a run; what comes after the window is the drain."""
     hours = max(len(values) for values in hourly_usd.values())
     at = pd.date_range(since, periods=hours + 1, freq="h")
-    layout = layout_of("$ per clock hour", at[0], at[-1], keep=keep, height=SECONDARY, right=150)
+    layout = layout_of("$ per clock hour", at[0], at[-1], keep=keep, height=SECONDARY, right=96)
     data: list[dict[str, Any]] = []
     ends: list[tuple[float, str, str]] = []
     top = max([cap or 0.0, *(max(values) for values in hourly_usd.values())]) * 1.12

@@ -9,7 +9,7 @@ import streamlit as st
 from controller.core.what_if import WhatIf, flat, what_if_of
 from dashboard import charts, formats, session
 from dashboard.components import cards, states
-from dashboard.components.marks import table, text
+from dashboard.components.marks import table, tag, text
 from dashboard.components.plot import plot
 from dashboard.components.replays import envelope_word, short, window_word
 from dashboard.queries.replays import read_runs
@@ -86,7 +86,7 @@ def render() -> None:
         cards.csv(rows_of({number: runs[number] for number in chosen}), "what-if", "what-if")
     side_by_side({number: runs[number] for number in chosen}, int(against))
     figure = charts.spend_of_runs(
-        {short(number, runs[number][0]): list(runs[number][1]["hourly_usd"]) for number in chosen},
+        {f"{number} {runs[number][0].policy}": list(runs[number][1]["hourly_usd"]) for number in chosen},
         since=pd.Timestamp(group[0], unit="s", tz="UTC").to_pydatetime(),
         cap=runs[int(against)][0].envelope.get("spend_cap_usd_per_hour"),
         keep=f"{group}",
@@ -117,24 +117,35 @@ def side_by_side(runs: Runs, against: int) -> None:
     body: list[list[str]] = []
 
     def add(name: str, cells: list[tuple[str, str]]) -> None:
-        body.append([text(name), *(_cell(value, below) for value, below in cells)])
+        body.append([text(name), *(_cell(text(value), below) for value, below in cells)])
+
+    add("Envelope, offers", [(envelope_word(run), run.offers.told()) for run, _, _ in columns])
 
     for label, name in (("Cost of the window", "cost_usd"), ("Costliest hour", "costliest_hour_usd")):
         add(label, [(formats.money(s[name]), _money_off(s[name], base[name], same)) for _, s, same in columns])
     add("Hours within the cap", [_within(run, s, base, same) for run, s, same in columns])
     for tier in base["tiers"]:
-        add(f"{formats.words(tier)} wait", [_wait(tier, run, s, base, same) for run, s, same in columns])
+        waits = [_wait(tier, run, s, base, same) for run, s, same in columns]
+        body.append([text(f"{formats.words(tier)} wait"), *(_cell(_judged(*wait[:2]), wait[2]) for wait in waits)])
     if any(s["unfinished"] for _, s, _ in columns):
         add("Requests never finished", [(formats.count(s["unfinished"]), "") for _, s, _ in columns])
     for label, names in COUNTS.items():
         counts = [(sum(s[name] for name in names), same) for _, s, same in columns]
         usual = sum(base[name] for name in names)
         add(label, [(formats.count(count), _count_off(count, usual, same)) for count, same in counts])
-    st.html(table([("", "k"), *((short(number, run), "r") for number, (run, _) in runs.items())], body))
+    st.html(table([("", "k"), *((f"{number} {run.policy}", "r") for number, (run, _) in runs.items())], body))
 
 
 def _cell(value: str, below: str) -> str:
-    return f'{text(value)}<div class="hd-small hd-2">{text(below)}</div>' if below else text(value)
+    """A number (HTML) and what stands below it."""
+    return f'{value}<div class="hd-small hd-2">{text(below)}</div>' if below else value
+
+
+def _judged(value: str, met: bool | None) -> str:
+    """A wait with its chip; without one where no target is judged by it."""
+    if met is None:
+        return text(value)
+    return f"{tag('Met', 'check_circle', 'held') if met else tag('Missed', 'report', 'breached')} {text(value)}"
 
 
 def _money_off(value: float, base: float, same: bool) -> str:
@@ -168,23 +179,26 @@ def _points(ratio: float) -> str:
     return "the same" if not points else f"{'+' if points > 0 else formats.MINUS}{abs(points):g} points"
 
 
-def _wait(tier: str, run: WhatIf, summary: Mapping[str, Any], base: Mapping[str, Any], same: bool) -> tuple[str, str]:
-    """What the run's own target is judged by, where that is a wait that a summary has; its mean otherwise."""
+def _wait(
+    tier: str, run: WhatIf, summary: Mapping[str, Any], base: Mapping[str, Any], same: bool
+) -> tuple[str, bool | None, str]:
+    """What the run's own target is judged by, where that is a wait that a summary has, and its mean otherwise; whether
+    the target was met; the target and the difference.
+    """
     mine = summary["tiers"].get(tier)
     if mine is None:
-        return formats.DASH, "no such tier"
+        return formats.DASH, None, "no such tier"
     statistic, target_ms = _target(run, tier)
-    value, before = mine[_MEASURED[statistic]], (base["tiers"][tier] or {}).get(_MEASURED[statistic])
+    value, before = mine[_MEASURED[statistic]], base["tiers"][tier][_MEASURED[statistic]]
     if value is None:
-        return formats.DASH, "no request" if not mine["requests"] else "none started"
-    met = "" if mine["target_met"] is None else f" {'● met' if mine['target_met'] else '■ missed'}"
+        return formats.DASH, mine["target_met"], "no request" if not mine["requests"] else "none started"
     target = "" if target_ms is None else f" of {formats.wait(target_ms)}"
     off = ""
     if not same and before is not None:
         gap_ms = (value - before) * 1000
         gap = formats.wait(abs(gap_ms))
         off = ", the same" if gap == "0 ms" else f", {'+' if gap_ms > 0 else formats.MINUS}{gap}"
-    return f"{formats.wait(value * 1000)}{met}", f"{statistic}{target}{off}"
+    return formats.wait(value * 1000), mine["target_met"], f"{statistic}{target}{off}"
 
 
 def _target(run: WhatIf, tier: str) -> tuple[str, float | None]:

@@ -58,10 +58,10 @@ def edit(standing: Standing, first: datetime) -> Draft:
     envelope, refused = _envelope(standing)
     offers = _offers()
     baselines = st.checkbox(
-        "With what it is compared with",
+        "Replay the baselines too",
         value=True,
         key="wi-baselines",
-        help="The same window under the envelope and offers in force, with heddle and with hpa. "
+        help="The same window under the envelope and offers in force, with heddle and with hpa, to compare with. "
         "What was replayed before is not replayed again",
     )
     why = wrong or refused or ("" if policy else "Name a policy")

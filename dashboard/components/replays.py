@@ -26,7 +26,7 @@ def envelope_word(run: WhatIf) -> str:
 def short(number: int, run: WhatIf) -> str:
     """A run in few words: "12 hpa, v3, without spot"."""
     offers = run.offers.told()
-    return f"{number} {run.policy}, {envelope_word(run)}" + (f", {offers}" if offers != "as they are" else "")
+    return f"{number} {run.policy}, {envelope_word(run).lower()}" + (f", {offers}" if offers != "as they are" else "")
 
 
 def window_word(run: WhatIf) -> str:
@@ -59,15 +59,15 @@ def render() -> None:
     found["took"] = [took(row) for row in each(found)]
     found["cost"] = [(summary or {}).get("cost_usd") for summary in found["summary"]]
     columns = {
-        "id": cards.number_column("No.", 46),
-        "is": cards.text_column("State", 92),
+        "id": cards.number_column("No.", 42),
+        "is": cards.text_column("State", 90),
         "progress": cards.share_column("Progress", 84),
-        "policy": cards.text_column("Policy", 84),
-        "envelope": cards.text_column("Envelope", 126),
-        "offers": cards.text_column("Offers", 120),
+        "policy": cards.text_column("Policy", 90),
+        "envelope": cards.text_column("Envelope", 112),
+        "offers": cards.text_column("Offers", 110),
+        "cost": cards.number_column("Cost", 60, "$%.0f"),
+        "took": cards.text_column("Took", 74),
         "window": cards.text_column("Window", 190),
-        "cost": cards.number_column("Cost", 70, "$%.0f"),
-        "took": cards.text_column("Took", 76),
         "author": cards.text_column("By", 76),
     }
     row = cards.grid(

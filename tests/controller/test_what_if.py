@@ -189,7 +189,7 @@ def test_a_process_that_is_killed_fails_its_run_and_no_other(bench: Bench) -> No
 def test_a_window_without_a_request_fails_with_the_reason(bench: Bench) -> None:
     run = bench.ended(bench.asks(what_if(from_h=60, to_h=62)))
     assert (run.status, run.attempts) == (ReplayStatus.FAILED, 1)
-    assert "no request arrives in the window" in run.status_reason
+    assert "no request was recorded in the window" in run.status_reason
 
 
 def test_offers_that_are_gone_since_it_was_asked_for_fail_it(bench: Bench) -> None:
