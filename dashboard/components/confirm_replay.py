@@ -5,9 +5,12 @@ from typing import Any
 
 import streamlit as st
 
+from controller.core.what_if import what_if_of
 from dashboard import formats, intents
 from dashboard.components import dialogs
 from dashboard.components.confirm_envelope import diff_html
+from dashboard.queries.read import each
+from dashboard.queries.replays import read_runs
 from dashboard.queries.standing import read_standing
 
 
@@ -34,7 +37,7 @@ def run(
                 ("Envelope", f"v{standing.version}, in force" if envelope is None else "Changed, for this replay only"),
                 ("Offers", formats.words(offers_told)),
                 ("With it", "heddle and hpa as things are, unless replayed before" if baselines else "Nothing else"),
-                ("Takes", "Minutes of one processor at low priority; ticks and guard go first"),
+                ("Takes", takes(policy, window)),
                 ("Undo", "Cancel it. Nothing of the fleet changes"),
             ]
         )
@@ -48,6 +51,18 @@ def run(
             )
 
     body()
+
+
+def takes(policy: str, window: tuple[datetime, datetime]) -> str:
+    """How long a run computes, by the newest finished one of its policy."""
+    found = read_runs()
+    known = found[found["cpu_s"].notna()]
+    for row in each(known):
+        run = what_if_of(row.spec)
+        if run.policy == policy:
+            cpu_s = row.cpu_s * (window[1] - window[0]).total_seconds() / (run.to_s - run.from_s)
+            return f"About {formats.duration(cpu_s)} of one processor at low priority, going by replay {row.id}"
+    return "Minutes of one processor, at low priority"
 
 
 def cancel(replay_id: int, told: str) -> None:

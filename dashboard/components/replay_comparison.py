@@ -145,7 +145,8 @@ def _judged(value: str, met: bool | None) -> str:
     """A wait with its chip; without one where no target is judged by it."""
     if met is None:
         return text(value)
-    return f"{tag('Met', 'check_circle', 'held') if met else tag('Missed', 'report', 'breached')} {text(value)}"
+    chip = tag("Met", "check_circle", "held") if met else tag("Missed", "report", "breached")
+    return f'<span class="hd-row" style="justify-content:flex-end;gap:6px">{chip}{text(value)}</span>'
 
 
 def _money_off(value: float, base: float, same: bool) -> str:

@@ -100,8 +100,8 @@ def test_finished_runs_stand_side_by_side_against_the_baseline(filled: Engine) -
     assert "1 heddle" in text and "2 hpa" in text and "Changed, cap $30" in text
     assert "3 heddle, changed, cap $30" in str(test.multiselect[1].options)
     assert "−$60.00, −12%" in text and "−$80.00, −17%" in text
-    assert "Met</span> 56 ms" in text and "mean of 200 ms" in text
-    assert "Missed</span> 1.06 s" in text and "mean of 200 ms, +1.01 s" in text
+    assert "Met</span>56 ms" in text and "mean of 200 ms" in text
+    assert "Missed</span>1.06 s" in text and "mean of 200 ms, +1.01 s" in text
     assert "of $50, −25 points" in text and "of $30, the same" in text
     table = test.dataframe[0].value
     assert list(table["is"]) == ["◌ Pending", "▶ Running", "▲ Failed", "● Done", "● Done", "● Done"]
@@ -165,6 +165,14 @@ def test_run_writes_one_intent_with_what_was_stated(filled: Engine) -> None:
         "policy": "hpa", "from": FROM.isoformat(), "to": TO.isoformat(), "envelope": document(cap=30),
         "offers": {"without_spot": True}, "baselines": True,
     }  # fmt: skip
+
+
+def test_how_long_it_takes_goes_by_the_last_of_its_policy(filled: Engine) -> None:
+    add(filled, run(what_if("kpa"), "done", summary("kpa", 1.0, 0.1), cpu_s=600.0))
+    facts = {"envelope": None, "offers": {}, "offers_told": "as they are", "baselines": False}
+    window = (FROM, FROM + timedelta(hours=12))
+    assert "About 5 min of one processor" in html(dialog("run", policy="kpa", window=window, **facts))
+    assert "Minutes of one processor" in html(dialog("run", policy="static", window=window, **facts))
 
 
 def test_a_run_is_cancelled_with_a_reason(filled: Engine) -> None:
