@@ -104,9 +104,8 @@ class Controller:
             )
             scheduler.every(_FIRE_REAL_S, "ticks", self._run_ticks)
             scheduler.every(_FIRE_REAL_S, "guards", lambda: self._agenda.run_guards())
-            if settings.replays_at_once:
-                self._what_ifs = self._follow_replays(world)
-                scheduler.every(_REPLAYS_REAL_S, "replays", self._turn_replays)
+            self._what_ifs = self._follow_replays(world)
+            scheduler.every(_REPLAYS_REAL_S, "replays", self._turn_replays)
             scheduler.start()
             self._ready = True
             self._stopping.wait()

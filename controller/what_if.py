@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 NICENESS: Final = 15
 """Of the processes that replay: against a tick, which has 0, one gets a 28th of a processor (Linux, sched(7))."""
+LONGEST_HISTORY_S: Final = 35 * 86400.0
+"""What a run learns from at most, of what lies before its window."""
 LONGEST_RUN_S: Final = 4 * 3600.0
 """Real seconds after which a run is given up."""
 _STEP_RATIO = 0.002
@@ -64,7 +66,7 @@ def spec_of(world: World, settings: Settings, what_if: WhatIf) -> ReplaySpec:
 
     Raises EnvelopeError and WhatIfError for what no longer fits the offers, or a window without a request.
     """
-    requests = as_served(world, what_if.to_s)
+    requests = as_served(world, what_if.to_s).window(what_if.from_s - LONGEST_HISTORY_S, what_if.to_s)
     if not len(requests.window(what_if.from_s, what_if.to_s)):
         raise WhatIfError("from", "no request was recorded in the window")
     offers = what_if.offers.apply(world.offers)
@@ -150,7 +152,9 @@ class WhatIfs:
     def turn(self) -> None:
         """Ends what was cancelled, takes in what came, writes progress, begins what waits while there is room."""
         rows = self._store.open_replays()
-        wanted = {row.id for row in rows if row.status == ReplayStatus.RUNNING.value}
+        wanted = {row.id for row in rows if row.status == ReplayStatus.RUNNING.value and row.id is not None}
+        for number in wanted - set(self._running):
+            self._fail(number, "its process could not be started")
         for number in [number for number in self._running if number not in wanted]:
             self._end(number)
         for number in list(self._running):
@@ -200,7 +204,7 @@ class WhatIfs:
                 else:
                     self._finish(number, told[0], told[1])
                 return
-        except EOFError:
+        except (EOFError, OSError):
             run.process.join(_END_S)
             code = run.process.exitcode
             self._end(number)

@@ -113,7 +113,7 @@ def _envelope(standing: Standing) -> tuple[dict[str, Any] | None, str]:
         return None, ""
     draft = deepcopy(standing.document)
     tiers: dict[str, Any] = draft["tiers"]
-    places = st.columns(1 + len(tiers), gap="small")
+    places = st.columns(1 + len(tiers), gap="small", vertical_alignment="bottom")
     cap = draft.get("spend_cap_usd_per_hour")
     draft["spend_cap_usd_per_hour"] = places[0].number_input(
         "Cap, $ an hour",

@@ -51,7 +51,7 @@ def render() -> None:
         return
     runs = [what_if_of(spec) for spec in found["spec"]]
     found["is"] = [REPLAY_TEXT.get(status, status) for status in found["status"]]
-    found["progress"] = found["progress_ratio"].where(found["status"].isin(OPEN)) * 100
+    found["progress"] = found["progress_ratio"].where(found["status"] == ReplayStatus.RUNNING.value) * 100
     found["policy"] = [run.policy for run in runs]
     found["envelope"] = [envelope_word(run) for run in runs]
     found["offers"] = [formats.words(run.offers.told()) for run in runs]

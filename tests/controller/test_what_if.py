@@ -197,6 +197,23 @@ def test_offers_that_are_gone_since_it_was_asked_for_fail_it(bench: Bench) -> No
     assert run.status == ReplayStatus.FAILED and "no offer is in zone 'az7'" in run.status_reason
 
 
+def test_a_run_that_could_not_be_started_fails_and_the_next_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = bench.asks(what_if()), bench.asks(what_if(to_h=4))
+
+    def no_process(*_: Any, **__: Any) -> None:
+        raise OSError("Resource temporarily unavailable")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.what_ifs._context, "Process", no_process)
+        with pytest.raises(OSError, match="temporarily"):
+            bench.what_ifs.turn()
+    run = bench.ended(first)
+    assert (run.status, run.status_reason) == (ReplayStatus.FAILED, "its process could not be started")
+    assert bench.ended(second).status == ReplayStatus.DONE
+
+
 def test_what_is_replayed_is_what_the_cluster_was_handed(world: tuple[embedded.World, Settings]) -> None:
     """After the trace's end its last week comes again: the same records as the cluster's feed, by their time."""
     given, settings = world
