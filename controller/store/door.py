@@ -60,8 +60,8 @@ class Store(
     def start_over(self, now_s: float) -> None:
         """Forgets the run of a simulated cluster, for the demo's reset: what was measured, planned, done and settled.
 
-        Operators' intents, envelopes, rules, what-if runs and the ledger stay, and numbers of plans go on where the ledger has them.
-        Overrides in force end. now_s: when the new run begins.
+        Operators' intents, envelopes, rules, what-if runs and the ledger stay, and numbers of plans go on where the
+        ledger has them. Overrides in force end. now_s: when the new run begins.
         """
         with self._write() as session:
             number = self._last_number()
