@@ -32,7 +32,7 @@ from controller.scheduler import Agenda, Line, Scheduler
 from controller.settings import Settings
 from controller.sources.base import InputError
 from controller.store import Store
-from controller.what_if import WhatIfs, spec_of
+from controller.what_if import WhatIfs
 from controller.wiring import House, Loop, wire
 from models.enums import LedgerKind
 
@@ -104,7 +104,7 @@ class Controller:
             )
             scheduler.every(_FIRE_REAL_S, "ticks", self._run_ticks)
             scheduler.every(_FIRE_REAL_S, "guards", lambda: self._agenda.run_guards())
-            self._what_ifs = self._follow_replays(world)
+            self._what_ifs = self._follow_replays()
             scheduler.every(_REPLAYS_REAL_S, "replays", self._turn_replays)
             scheduler.start()
             self._ready = True
@@ -331,11 +331,11 @@ class Controller:
         self._agenda.restart(world.start_s)
         self._write_clock()
 
-    def _follow_replays(self, world: embedded.World) -> WhatIfs:
+    def _follow_replays(self) -> WhatIfs:
         settings = self._settings
         what_ifs = WhatIfs(
             self._store,
-            lambda what_if: spec_of(world, settings, what_if),
+            settings,
             settings.replays_at_once,
             self._clock.now_s,
             wall_s,

@@ -8,9 +8,10 @@ import logging
 import math
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from time import process_time
@@ -18,6 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from controller import embedded
 from controller.backends.simulated.arrivals import WEEK_S
 from controller.core.envelope import parse_envelope
 from controller.core.what_if import WhatIf, WhatIfError, what_if_of
@@ -25,7 +27,7 @@ from controller.embedded import SERVICE, World
 from controller.fitting import end_with
 from controller.replay import LONGEST_DRAIN_S, ReplaySpec, run_replay, spot_zones, zones_of
 from controller.settings import Settings
-from controller.sources.base import RequestTrace
+from controller.sources.base import InputError, RequestTrace
 from controller.store import Store
 from models.enums import ReplayStatus
 
@@ -97,9 +99,8 @@ def spec_of(world: World, settings: Settings, what_if: WhatIf) -> ReplaySpec:
     )
 
 
-def work(parent: int, spec: ReplaySpec, out: Connection) -> None:
+def work(parent: int, settings: Settings, document: Mapping[str, Any], out: Connection) -> None:
     """In the process of a run: sends how far it is (a ratio), then its summary, or why there is none."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the controller, which ends this
     end_with(parent)
     os.nice(NICENESS)
     said = 0.0
@@ -111,11 +112,24 @@ def work(parent: int, spec: ReplaySpec, out: Connection) -> None:
             out.send(("progress", ratio))
 
     try:
+        spec = spec_of(embedded.read_world(settings), settings, what_if_of(document))
         result = run_replay(spec, progress)
     except Exception as error:
-        out.send(("failed", f"{type(error).__name__}: {error}"))
+        told = f"{error}" if isinstance(error, ValueError | InputError) else f"{type(error).__name__}: {error}"
+        out.send(("failed", told))
         return
     out.send(("done", {"summary": asdict(result.summary), "hourly_usd": result.hourly_usd.tolist()}, process_time()))
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """What is started inside does not hear Ctrl-C, which a terminal sends to all: the controller ends it."""
+    resource_tracker.ensure_running()  # its own start would end the blocking
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 @dataclass
@@ -133,14 +147,14 @@ class WhatIfs:
     def __init__(
         self,
         store: Store,
-        prepare: Callable[[WhatIf], ReplaySpec],
+        settings: Settings,
         at_once: int,
         now_s: Callable[[], float],
         wall_s: Callable[[], float],
         elapsed_s: Callable[[], float],
     ) -> None:
-        """`prepare` makes a run's spec; `now_s` is the controller's clock; `elapsed_s` measures real time."""
-        self._store, self._prepare, self._at_once = store, prepare, at_once
+        """`now_s` is the controller's clock; `elapsed_s` measures real time. `at_once` 0 begins none."""
+        self._store, self._settings, self._at_once = store, settings, at_once
         self._now_s, self._wall_s, self._elapsed_s = now_s, wall_s, elapsed_s
         self._running: dict[int, _Running] = {}
         self._context = get_context("spawn")  # a fork would take the controller's locks and threads' state along
@@ -167,26 +181,23 @@ class WhatIfs:
             if len(self._running) >= self._at_once:
                 return
             if row.status == ReplayStatus.PENDING.value and row.id is not None:
-                self._begin(row.id, what_if_of(row.spec))
+                self._begin(row.id, row.spec)
 
     def close(self) -> None:
         """Ends every process. What they ran stays marked as running, so that the next start runs it again."""
         for number in list(self._running):
             self._end(number)
 
-    def _begin(self, number: int, what_if: WhatIf) -> None:
+    def _begin(self, number: int, document: Mapping[str, Any]) -> None:
         if not self._store.begin_replay(number, self._wall_s()):
             return
-        try:
-            spec = self._prepare(what_if)
-        except ValueError as error:
-            self._fail(number, str(error))
-            return
         out, sent = self._context.Pipe(duplex=False)
+        # Only what is small is handed over: a start waits until it is taken in, for ever if the process dies before.
         process = self._context.Process(
-            target=work, args=(os.getpid(), spec, sent), name=f"replay-{number}", daemon=True
+            target=work, args=(os.getpid(), self._settings, document, sent), name=f"replay-{number}", daemon=True
         )
-        process.start()
+        with _deaf_to_ctrl_c():
+            process.start()
         sent.close()  # ours: only the process itself keeps one, so that its end is seen
         self._running[number] = _Running(process, out, self._elapsed_s())
 

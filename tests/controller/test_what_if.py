@@ -70,7 +70,7 @@ class Bench:
         self.store = Store(self.engine, lambda: self.epoch, check_epoch)
         self.what_ifs = WhatIfs(
             self.store,
-            lambda asked: spec_of(self.world, self.settings, asked),
+            self.settings,
             self.at_once,
             lambda: to_seconds(START) + 9 * HOUR_S,
             wall_s,
