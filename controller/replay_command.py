@@ -16,8 +16,9 @@ import yaml
 
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, EnvelopeProblem, check_envelope, parse_envelope
 from controller.core.types import Envelope, Offer
-from controller.replay import POLICIES, SERVICE, ReplaySpec, Summary, run_replay, spot_zones, zones_of
+from controller.replay import SERVICE, ReplaySpec, Summary, run_replay, spot_zones, zones_of
 from controller.replay_comparison import side_by_side, write_comparison
+from controller.replay_policies import PolicyError, parse_policy
 from controller.sources.base import InputError, RequestTrace
 from controller.sources.offers import read_offers
 from controller.sources.times import flag_time
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         shown = _Progress(sys.stderr.isatty(), f"replaying {policy}" if len(policies) > 1 else "replaying")
         try:
             result = run_replay(replace(spec, policy=policy), shown)
+        except PolicyError as error:
+            raise InputError("--policy", None, None, error.reason, error.nearest) from error
         except ValueError as error:
             raise InputError(
                 str(args.requests), None, None, str(error), "see `python -m controller replay --help`"
@@ -63,8 +66,10 @@ def folder_of(policy: str) -> str:
 def read_spec(args: argparse.Namespace) -> ReplaySpec:
     """Everything read and checked."""
     for policy in args.policy:
-        if policy not in POLICIES:
-            raise InputError("--policy", None, None, f"there is no policy {policy!r}", f"use {', '.join(POLICIES)}")
+        try:
+            parse_policy(policy)
+        except PolicyError as error:
+            raise InputError("--policy", None, None, error.reason, error.nearest) from error
     if len(set(map(folder_of, args.policy))) < len(args.policy):
         raise InputError("--policy", None, None, "a policy is named twice", "name each once")
     for flag, value, least in (

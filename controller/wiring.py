@@ -24,8 +24,8 @@ from controller.metrics import Metrics
 from controller.observe import Demand, Observer, OfferBook
 from controller.outside import OutsideReader
 from controller.reconcile import Ports
-from controller.replay import make_policy
 from controller.replay_intents import ReplayFacts
+from controller.replay_policies import PolicyContext, make_policy, parse_policy
 from controller.settings import Settings
 from controller.store import Store
 
@@ -123,7 +123,7 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
         record=journal,
         forecasts=PooledForecasts(forecaster, house.pool, record, OutsideReader(store).read),
         observer=observer,
-        policy=make_policy(settings.policy, past),
+        policy=make_policy(settings.policy, PolicyContext(past)),
     )
     intake = Intake(
         store,
@@ -140,7 +140,7 @@ def replay_facts(settings: Settings, world: World) -> ReplayFacts:
     return ReplayFacts(
         first_s=float(world.trace.arrived_s[0]),
         offers=world.offers,
-        check_policy=lambda name: make_policy(name, {}),
+        check_policy=parse_policy,
         scale=settings.scale,
         jitter_s=settings.jitter_s,
         boot_s=settings.boot_s,

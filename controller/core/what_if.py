@@ -19,7 +19,7 @@ LEAST_HISTORY_S = HOUR_S
 """What must be recorded before a window: the first fleet is as large as the mean load of that hour."""
 USUAL_HISTORY_S = DAY_S
 """What the usual window leaves before it, so that a forecast has seen a day."""
-POLICIES = ("heddle", "hpa", "static")
+POLICIES = ("heddle", "hpa", "hpa_spot", "kpa", "phpa", "dynamo", "aws_predictive", "spothedge", "static")
 """Those that a page offers by name; any other that `--policy` takes may be typed in."""
 LEAST_FACTOR, MOST_FACTOR = 0.01, 100.0
 

@@ -10,8 +10,8 @@ from sqlmodel import SQLModel
 from controller.core.types import Offer
 from controller.core.what_if import DAY_S, HOUR_S
 from controller.intake import Intake
-from controller.replay import make_policy
 from controller.replay_intents import MOST_OPEN, ReplayFacts
+from controller.replay_policies import parse_policy
 from controller.store.convert import moment
 from models.database import open_engine
 from models.enums import IntentKind, Market, ReplayStatus
@@ -31,7 +31,7 @@ def offer(zone: str, market: Market) -> Offer:
 FACTS = ReplayFacts(
     first_s=FIRST,
     offers=(offer("az1", Market.ON_DEMAND), offer("az1", Market.SPOT), offer("az2", Market.SPOT)),
-    check_policy=lambda name: make_policy(name, {}),
+    check_policy=parse_policy,
     scale=20,
     jitter_s=300.0,
     boot_s=180.0,
@@ -100,7 +100,7 @@ def test_the_same_run_is_not_made_twice_at_a_time(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("payload", "says"),
     [
-        ({"policy": "clairvoyance"}, "policy: unknown policy 'clairvoyance'"),
+        ({"policy": "clairvoyance"}, "policy: there is no policy 'clairvoyance'"),
         ({"policy": ""}, "policy must be a text"),
         ({"from": iso(24), "to": iso(-1)}, "to: is not over yet"),
         ({"from": iso(24), "to": iso(0.5)}, "to: must be a whole hour"),
