@@ -85,7 +85,12 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--history", type=Path, help="requests before those of --requests, from another file")
     replay.add_argument("--from", dest="from_", metavar="TIME", help="a whole hour, UTC (default: the file's first)")
     replay.add_argument("--to", metavar="TIME", help="the end of the window (default: the hour after the last request)")
-    replay.add_argument("--policy", default="heddle", help="a policy by name, with parameters if any: see below")
+    replay.add_argument(
+        "--policy",
+        nargs="+",
+        default=["heddle"],
+        help="a policy by name, with parameters if any: see below; several are replayed and compared",
+    )
     replay.add_argument("--envelope", type=Path, required=True, help="YAML: tiers, targets, spend cap")
     replay.add_argument("--offers", type=Path, required=True, help="CSV of prices")
     replay.add_argument("--spot", type=Path, help="spot availability; without it spot is always available")
@@ -98,7 +103,12 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--jitter-s", type=float, default=300.0, help="each copy arrives within ± this")
     replay.add_argument("--boot-s", type=float, default=180.0, help="seconds a replica boots before it loads its model")
     replay.add_argument("--seed", type=int, default=1)
-    replay.add_argument("--out", type=Path, required=True, help="folder for summary.json, replicas.csv, requests.csv")
+    replay.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for summary.json, replicas.csv, requests.csv, or for comparison.csv and a folder each of several",
+    )
     add_import_parser(commands)
     return top
 

@@ -41,6 +41,11 @@ class World:
     warm_from_s: float
 
     @property
+    def trace_start_s(self) -> float:
+        """The midnight before the first request."""
+        return math.floor(float(self.trace.arrived_s[0]) / 86400) * 86400.0
+
+    @property
     def trace_end_s(self) -> float:
         """The midnight after the last request: the trace is whole days."""
         return math.ceil(float(self.trace.arrived_s[-1]) / 86400) * 86400.0
@@ -106,7 +111,7 @@ def build_cluster(world: World, settings: Settings, envelope: Envelope) -> Simul
 
 def history(world: World, settings: Settings, envelope: Envelope) -> dict[str, Series]:
     """Minutes of load from the trace's first day until the simulation takes over."""
-    first_s = math.floor(float(world.trace.arrived_s[0]) / 86400) * 86400.0
+    first_s = world.trace_start_s
     if first_s >= world.warm_from_s:
         return {}
     feed = Feed(recorded(world.trace, envelope), settings.scale, settings.jitter_s, settings.seed, world.trace_end_s)

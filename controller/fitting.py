@@ -169,7 +169,7 @@ class Workers:
         setting: dict[str, Any] = {}
         own: dict[str, Any] = {}
         if self._backend == LOKY:
-            own = {"idle_worker_timeout": self._idle_s, "initializer": _end_with, "initargs": (os.getpid(),)}
+            own = {"idle_worker_timeout": self._idle_s, "initializer": end_with, "initargs": (os.getpid(),)}
         else:
             setting = {"client": self._client, "wait_for_workers_timeout": _CONNECT_S}
         with parallel_config(backend=self._backend, **setting):
@@ -306,7 +306,7 @@ class _Wave(Generic[Item, Result]):
             self._since_s.setdefault(ticket, self._elapsed_s())
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """In a new worker: end when the process it works for is gone, however that went. (Dask sees to that itself.)"""
 
     def watch() -> None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from controller import outside_intents
+from controller import outside_intents, replay_intents
 from controller.backends.base import BackendUnavailable, UnknownSubject
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
 from controller.core.guard import ENDED, Rule, RuleError
 from controller.core.mode import lesser
 from controller.core.types import Action, ActionResult
 from controller.payload import Payload, Refused
+from controller.replay_intents import ReplayFacts
 from controller.store import Store
 from controller.store.convert import moment
 from controller.store.guardrails import by_hand_id
@@ -62,6 +63,8 @@ _LEDGER: Mapping[str, LedgerKind] = {
     IntentKind.ADD_SIGNAL: LedgerKind.FORECAST,
     IntentKind.REMOVE_SIGNAL: LedgerKind.FORECAST,
     IntentKind.SET_MODE: LedgerKind.MODE,
+    IntentKind.ASK_REPLAY: LedgerKind.REPLAY,
+    IntentKind.CANCEL_REPLAY: LedgerKind.REPLAY,
 }
 
 
@@ -109,7 +112,8 @@ class Intake:
 
     `facts` gives what a service's envelope is checked against; `act` does an action on a job, once by its id, and makes
     it survive a restart (the backend's `apply`, then `save`); `demo` is None where the cluster is real; `ceiling` is
-    the mode that the process was started with, which no service may exceed.
+    the mode that the process was started with, which no service may exceed; `replays` is None where what-if runs are
+    switched off.
     """
 
     def __init__(
@@ -119,12 +123,14 @@ class Intake:
         act: Callable[[Action], ActionResult],
         demo: DemoControls | None = None,
         ceiling: Mode = Mode.ACT,
+        replays: ReplayFacts | None = None,
     ) -> None:
         self._store = store
         self._facts = facts
         self._act = act
         self._demo = demo
         self._ceiling = ceiling
+        self._replays = replays
 
     def take(self, now_s: float) -> tuple[Outcome, ...]:
         """Applies or refuses every pending intent. A bad one is refused; only the database's own failures escape."""
@@ -183,6 +189,8 @@ class Intake:
             IntentKind.CANCEL_EVENT: partial(outside_intents.cancel_event, self._store),
             IntentKind.ADD_SIGNAL: partial(outside_intents.add_signal, self._store),
             IntentKind.REMOVE_SIGNAL: partial(outside_intents.remove_signal, self._store),
+            IntentKind.ASK_REPLAY: partial(replay_intents.ask_replay, self._store, self._replays),
+            IntentKind.CANCEL_REPLAY: partial(replay_intents.cancel_replay, self._store, self._replays),
         }
         with self._store.batch():
             done = known[kind](intent, payload, now_s)

@@ -27,6 +27,10 @@ class Payload:
             raise Refused(f"the field {name!r} is missing")
         return self._fields[name]
 
+    def given(self, name: str) -> Any:
+        """The field as it came; None where it is absent."""
+        return self._fields.get(name)
+
     def number(self, name: str, least: float, most: float = math.inf, *, above: bool = False) -> float:
         """A finite number from least (or, with `above`, above it) to most."""
         value = self.get(name)

@@ -32,6 +32,7 @@ from controller.scheduler import Agenda, Line, Scheduler
 from controller.settings import Settings
 from controller.sources.base import InputError
 from controller.store import Store
+from controller.what_if import WhatIfs
 from controller.wiring import House, Loop, wire
 from models.enums import LedgerKind
 
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 
 _FIRE_REAL_S = 0.2
 _KEEP_HOUSE_S = 3600.0
+_REPLAYS_REAL_S = 1.0
 # A saved cluster whose time is further from the database's than this belongs to another run.
 _FOREIGN_S = 3600.0
 # Virtual time runs at most this many real seconds ahead of the next tick: on a machine too slow for the speed it slows.
@@ -58,6 +60,7 @@ class Controller:
         self._envelope: Envelope | None = None
         self._ready = False
         self._pool: FitPool | None = None
+        self._what_ifs: WhatIfs | None = None
         self._last_error = ""
 
     def stop(self) -> None:
@@ -101,6 +104,8 @@ class Controller:
             )
             scheduler.every(_FIRE_REAL_S, "ticks", self._run_ticks)
             scheduler.every(_FIRE_REAL_S, "guards", lambda: self._agenda.run_guards())
+            self._what_ifs = self._follow_replays()
+            scheduler.every(_REPLAYS_REAL_S, "replays", self._turn_replays)
             scheduler.start()
             self._ready = True
             self._stopping.wait()
@@ -112,6 +117,8 @@ class Controller:
                 scheduler.stop()
                 self._loop.cluster.save()
             served.stop()
+            if self._what_ifs is not None:
+                self._what_ifs.close()
             if self._pool is not None:
                 self._pool.shutdown(wait=False, cancel_futures=True)
             if not self._why_stopped:
@@ -323,6 +330,29 @@ class Controller:
         self._clock.resume()
         self._agenda.restart(world.start_s)
         self._write_clock()
+
+    def _follow_replays(self) -> WhatIfs:
+        settings = self._settings
+        what_ifs = WhatIfs(
+            self._store,
+            settings,
+            settings.replays_at_once,
+            self._clock.now_s,
+            wall_s,
+            perf_counter,
+        )
+        what_ifs.take_up()
+        return what_ifs
+
+    def _turn_replays(self) -> None:
+        assert self._what_ifs is not None
+        try:
+            self._what_ifs.turn()
+        except lease.LeaseLost as error:
+            self._lose(str(error))
+        except Exception as error:  # recorded; the next turn goes on
+            log.exception("what-if runs could not be followed")
+            self._failed("What-if runs could not be followed", error, self._clock.now_s())
 
     def _renew(self) -> None:
         try:

@@ -1,6 +1,6 @@
 """The same loop as fast as it can go: a recorded trace through the simulated cluster, under any policy.
 
-Used by the command line, by benchmarks and (later) by what-if runs. Conventions, so that a figure means the same
+Used by the command line, by benchmarks and by what-if runs. Conventions, so that a figure means the same
 for every policy: each recorded request becomes `scale` copies jittered by ±jitter_s; every policy starts with the
 same fleet, as many on-demand replicas of the cheapest offer per unit of speed as the mean load of history's last
 hour, ready and billed from 0; after the window the loop goes on, billed, until every request has finished. Seconds
@@ -126,11 +126,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ReplayResult:
-    """`replicas` and `requests` are the tables of the same-named files, seconds counted from the window's start."""
+    """`replicas` and `requests` are the tables of the same-named files, seconds counted from the window's start;
+    `hourly_usd` the dollars of each clock hour from there, the drain's too.
+    """
 
     summary: Summary
     replicas: pd.DataFrame
     requests: pd.DataFrame
+    hourly_usd: FloatArray
 
     def write(self, folder: Path) -> None:
         """summary.json, replicas.csv and requests.csv, each put in place whole."""
@@ -214,15 +217,19 @@ def spot_zones(
     from_s: float,
     to_s: float,
     offset_ticks: int = 0,
+    origin_s: float | None = None,
 ) -> dict[str, ZoneSeries]:
-    """Spot capacity by zone of the offers over [from_s, to_s): tick `offset_ticks` of each series begins at from_s.
+    """Spot capacity by zone of the offers over [from_s, to_s): tick `offset_ticks` of each series begins at origin_s,
+    which is from_s unless said.
     A zone named in neither map nor series has none: it is always available.
     """
     found = {}
     for zone in zones:
         source = series.get(zone_map.get(zone, zone))
         if source is not None:
-            times, capacity = source.changes_between(from_s, to_s, offset_ticks, from_s)
+            times, capacity = source.changes_between(
+                from_s, to_s, offset_ticks, from_s if origin_s is None else origin_s
+            )
             found[zone] = ZoneSeries(times, capacity)
     return found
 
@@ -502,7 +509,7 @@ def _result(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: 
         costliest_hour_usd=float(spend.max()),
         tiers={tier.name: _tier_result(requests, tier) for tier in spec.envelope.tiers},
     )
-    return ReplayResult(summary, replicas, requests)
+    return ReplayResult(summary, replicas, requests, spend)
 
 
 def _peak(replicas: pd.DataFrame) -> int:

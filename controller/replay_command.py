@@ -4,8 +4,10 @@ one line.
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from time import monotonic
@@ -15,6 +17,7 @@ import yaml
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, EnvelopeProblem, check_envelope, parse_envelope
 from controller.core.types import Envelope, Offer
 from controller.replay import SERVICE, ReplaySpec, Summary, run_replay, spot_zones, zones_of
+from controller.replay_comparison import side_by_side, write_comparison
 from controller.replay_policies import PolicyError, parse_policy
 from controller.sources.base import InputError, RequestTrace
 from controller.sources.offers import read_offers
@@ -28,29 +31,47 @@ _DRAIN_S = 15 * _DAY_S
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replay and write. Raises InputError and EnvelopeError before anything is written."""
-    spec = read_spec(args)
-    shown = _Progress(sys.stderr.isatty())
-    try:
-        result = run_replay(spec, shown)
-    except PolicyError as error:
-        raise InputError("--policy", None, None, error.reason, error.nearest) from error
-    except ValueError as error:
-        raise InputError(
-            str(args.requests), None, None, str(error), "see `python -m controller replay --help`"
-        ) from error
-    result.write(args.out)
-    print(report(result.summary))
-    print(f"written: {args.out}/summary.json, replicas.csv, requests.csv")
+    """Replay and write; several policies one after the other, then side by side. Raises InputError and EnvelopeError
+    before anything is written.
+    """
+    policies, spec = args.policy, read_spec(args)
+    summaries: list[Summary] = []
+    for policy in policies:
+        shown = _Progress(sys.stderr.isatty(), f"replaying {policy}" if len(policies) > 1 else "replaying")
+        try:
+            result = run_replay(replace(spec, policy=policy), shown)
+        except PolicyError as error:
+            raise InputError("--policy", None, None, error.reason, error.nearest) from error
+        except ValueError as error:
+            raise InputError(
+                str(args.requests), None, None, str(error), "see `python -m controller replay --help`"
+            ) from error
+        folder = args.out / folder_of(policy) if len(policies) > 1 else args.out
+        result.write(folder)
+        print(report(result.summary))
+        print(f"written: {folder}/summary.json, replicas.csv, requests.csv")
+        summaries.append(result.summary)
+    if len(policies) > 1:
+        write_comparison(summaries, policies, args.out / "comparison.csv")
+        print(side_by_side(summaries, policies))
+        print(f"written: {args.out}/comparison.csv")
     return 0
+
+
+def folder_of(policy: str) -> str:
+    """The folder of a policy's files: its name as it was given, with what no folder may have in its name replaced."""
+    return re.sub(r"[^\w.=,+-]", "-", policy)
 
 
 def read_spec(args: argparse.Namespace) -> ReplaySpec:
     """Everything read and checked."""
-    try:
-        parse_policy(args.policy)
-    except PolicyError as error:
-        raise InputError("--policy", None, None, error.reason, error.nearest) from error
+    for policy in args.policy:
+        try:
+            parse_policy(policy)
+        except PolicyError as error:
+            raise InputError("--policy", None, None, error.reason, error.nearest) from error
+    if len(set(map(folder_of, args.policy))) < len(args.policy):
+        raise InputError("--policy", None, None, "a policy is named twice", "name each once")
     for flag, value, least in (
         ("--scale", args.scale, 1),
         ("--jitter-s", args.jitter_s, 0),
@@ -83,7 +104,7 @@ def read_spec(args: argparse.Namespace) -> ReplaySpec:
         history=None if args.history is None else read_requests(args.history),
         from_s=from_s,
         to_s=to_s,
-        policy=args.policy,
+        policy=args.policy[0],
         envelope=envelope,
         offers=offers,
         load_times_s=read_load_times(args.load_times or DEFAULT_LOAD_TIMES),
@@ -138,15 +159,15 @@ def window_of(requests: RequestTrace, from_: str | None, to: str | None) -> tupl
 class _Progress:
     """A line that counts up on a terminal, and one line a tenth elsewhere."""
 
-    def __init__(self, terminal: bool) -> None:
-        self._terminal, self._began, self._said = terminal, monotonic(), -1
+    def __init__(self, terminal: bool, doing: str) -> None:
+        self._terminal, self._doing, self._began, self._said = terminal, doing, monotonic(), -1
 
     def __call__(self, done: float) -> None:
         step = int(done * (100 if self._terminal else 10))
         if step == self._said:
             return
         self._said = step
-        text = f"replaying: {done:4.0%} in {monotonic() - self._began:.0f} s"
+        text = f"{self._doing}: {done:4.0%} in {monotonic() - self._began:.0f} s"
         print(
             f"\r{text}" if self._terminal else text,
             end="" if self._terminal and done < 1 else "\n",

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
         "auto", "auto, on or off", "Whether the LSTM is among the models. `auto`: where PyTorch is installed."
     )
 
+    replays_at_once: int = _setting(
+        1, "0 to 8", "What-if replays that run at once, each a process at low priority; 0 refuses them.", ge=0, le=8
+    )
+
     speed: float = _setting(
         60.0, "above 0, up to 3600", "Virtual seconds a real second: 60 is a day in 24 minutes.", gt=0, le=3600
     )

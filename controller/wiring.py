@@ -9,6 +9,7 @@ import numpy as np
 
 from controller import embedded
 from controller.backends.simulated.cluster import SimulatedCluster
+from controller.clock import wall_s
 from controller.core.forecast.signals import Outside
 from controller.core.mode import lesser
 from controller.core.types import Action, ActionResult, Envelope, Forecast, Series
@@ -24,7 +25,8 @@ from controller.metrics import Metrics
 from controller.observe import Demand, Observer, OfferBook
 from controller.outside import OutsideReader
 from controller.reconcile import Ports
-from controller.replay_policies import PolicyContext, make_policy
+from controller.replay_intents import ReplayFacts
+from controller.replay_policies import PolicyContext, make_policy, parse_policy
 from controller.settings import Settings
 from controller.store import Store
 
@@ -135,9 +137,28 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
         policy=policy,
     )
     intake = Intake(
-        store, lambda service: journal.facts(observer, cluster.work()[0]), saved(cluster), house.demo, settings.mode
+        store,
+        lambda service: journal.facts(observer, cluster.work()[0]),
+        saved(cluster),
+        house.demo,
+        ceiling=settings.mode,
+        replays=replay_facts(settings, world) if settings.replays_at_once else None,
     )
     return Loop(cluster, ports, journal, guard, forecaster, record, intake)
+
+
+def replay_facts(settings: Settings, world: World) -> ReplayFacts:
+    """What what-if runs are asked against on the embedded cluster."""
+    return ReplayFacts(
+        first_s=float(world.trace.arrived_s[0]),
+        offers=world.offers,
+        check_policy=parse_policy,
+        scale=settings.scale,
+        jitter_s=settings.jitter_s,
+        boot_s=settings.boot_s,
+        seed=settings.seed,
+        wall_s=wall_s,
+    )
 
 
 def saved(cluster: SimulatedCluster) -> Callable[[Action], ActionResult]:

@@ -30,6 +30,13 @@ PAGES = {
             help="Targets and the spend cap: change, compare, confirm, roll back.",
         ),
         st.Page(
+            "views/what_if.py",
+            title="What if",
+            icon=":material/history:",
+            url_path="what-if",
+            help="A past window replayed under another policy, envelope or offers, compared side by side.",
+        ),
+        st.Page(
             "views/forecast.py",
             title="Forecast",
             icon=":material/insights:",

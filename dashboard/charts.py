@@ -224,6 +224,32 @@ def by_market(capacity: pd.DataFrame, *, since: datetime, until: datetime, keep:
     return Figure(data, layout, SMALL)
 
 
+def _cap_line(layout: dict[str, Any], cap: float) -> None:
+    layout["shapes"].append(
+        {
+            "type": "line",
+            "xref": "paper",
+            "yref": "y",
+            "x0": 0,
+            "x1": 1,
+            "y0": cap,
+            "y1": cap,
+            "line": {"color": "@ink", "width": 1.5},
+        }
+    )
+    layout["annotations"].append(
+        note(
+            1,
+            cap,
+            f"cap {formats.rate(cap)}",
+            xref="paper",
+            xanchor="right",
+            yanchor="bottom",
+            font={"size": 11.5, "color": "@ink"},
+        )
+    )
+
+
 def settled(hours: pd.DataFrame, *, since: datetime, until: datetime, keep: str) -> Figure:
     """Each closed clock hour in dollars: the fleet's replicas and what it missed, as bars; the shadow and hindsight,
     both with their misses, as lines. An hour that can't be compared stays open.
@@ -334,4 +360,38 @@ def around(
             font={"size": 11.5, "color": "@accent"},
         )
     )
+    return Figure(data, layout, SECONDARY)
+
+
+RUN_COLOURS = ("@ink", "@accent", "@risk", "@spot", "@held", "@background")
+
+
+def spend_of_runs(hourly_usd: dict[str, list[float]], *, since: datetime, cap: float | None, keep: str) -> Figure:
+    """Dollars of each clock hour from `since`, a line a run; what comes after the window is the drain."""
+    hours = max(len(values) for values in hourly_usd.values())
+    at = pd.date_range(since, periods=hours + 1, freq="h")
+    layout = layout_of("$ per clock hour", at[0], at[-1], keep=keep, height=SECONDARY, right=96)
+    data: list[dict[str, Any]] = []
+    ends: list[tuple[float, str, str]] = []
+    top = max([cap or 0.0, *(max(values) for values in hourly_usd.values())]) * 1.12
+    for number, (name, values) in enumerate(hourly_usd.items()):
+        colour = RUN_COLOURS[number % len(RUN_COLOURS)]
+        # The last hour once more, so that its step has a width.
+        data.append(
+            line(
+                times(at[: len(values) + 1]),
+                numbers([*values, values[-1]]),
+                name,
+                colour,
+                1.75,
+                "$",
+                line={"shape": "hv"},
+                hovertemplate="$%{y:,.2f}",
+            )
+        )
+        ends.append((values[-1], name, colour))
+    layout["yaxis"] |= {"range": [0, top], "tickprefix": "$"}
+    end_labels(layout, ends, SECONDARY, top)
+    if cap is not None:
+        _cap_line(layout, cap)
     return Figure(data, layout, SECONDARY)

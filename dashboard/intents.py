@@ -168,6 +168,36 @@ def remove_signal(name: str, reason: str) -> int:
     return submit(IntentKind.REMOVE_SIGNAL, reason, service=read_standing().service, payload={"name": name})
 
 
+def ask_replay(
+    policy: str,
+    window: tuple[datetime, datetime],
+    reason: str,
+    *,
+    envelope: dict[str, Any] | None = None,
+    offers: dict[str, Any] | None = None,
+    baselines: bool = True,
+) -> int:
+    """Ask for a what-if run over `window`; envelope and offers None: as they are. `baselines`: with those to compare it
+    with. ValueError without a policy.
+    """
+    if not policy.strip():
+        raise ValueError("a replay needs a policy")
+    payload = {
+        "policy": policy.strip(),
+        "from": window[0].isoformat(),
+        "to": window[1].isoformat(),
+        "envelope": envelope,
+        "offers": offers,
+        "baselines": baselines,
+    }
+    return submit(IntentKind.ASK_REPLAY, reason, service=read_standing().service, payload=payload)
+
+
+def cancel_replay(replay_id: int, reason: str) -> int:
+    """Ask for a what-if run to end."""
+    return submit(IntentKind.CANCEL_REPLAY, reason, service=read_standing().service, payload={"replay_id": replay_id})
+
+
 def demo(kind: IntentKind, **payload: Any) -> int:
     """A demo control. Its reason is the control itself: nobody has to write one to try something."""
     return submit(kind, "demo control", payload=payload)

@@ -100,6 +100,8 @@ class IntentKind(StrEnum):
     ADD_SIGNAL = "add_signal"
     REMOVE_SIGNAL = "remove_signal"
     SET_MODE = "set_mode"
+    ASK_REPLAY = "ask_replay"
+    CANCEL_REPLAY = "cancel_replay"
     DEMO_PAUSE = "demo_pause"
     DEMO_RESUME = "demo_resume"
     DEMO_SPEED = "demo_speed"
@@ -115,6 +117,16 @@ class IntentStatus(StrEnum):
     REFUSED = "refused"
 
 
+class ReplayStatus(StrEnum):
+    """A what-if run from asking to its end."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class LedgerKind(StrEnum):
     DECISION = "decision"
     ACTION = "action"
@@ -126,6 +138,7 @@ class LedgerKind(StrEnum):
     FORECAST = "forecast"
     SETTLEMENT = "settlement"
     MODE = "mode"
+    REPLAY = "replay"
     FAILURE = "failure"
     DEMO = "demo"
     CONTROLLER = "controller"

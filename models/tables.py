@@ -9,10 +9,13 @@ from models import (
     ledger,
     offers,
     plans,
+    replays,
     services,
     signals,
     surges,
     telemetry,
 )
 
-MODULES = (fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, services, signals, surges, telemetry)
+MODULES = (
+    fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, replays, services, signals, surges, telemetry,
+)  # fmt: skip

@@ -174,6 +174,30 @@ class EnvelopeAccepted(Answer):
     warnings: list[ProblemAnswer]
 
 
+class ReplayAnswer(Answer):
+    """A what-if run. `spec`: what is replayed; `summary`: as `controller replay` writes it, null until it is done.
+    `asked_at` is the controller's time, `started_at` and `finished_at` are the wall's.
+    """
+
+    id: int
+    service: str
+    spec: dict[str, Any]
+    baseline: bool
+    author: str
+    reason: str
+    intent_id: int | None
+    asked_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    status: str
+    status_reason: str
+    attempts: int
+    progress_ratio: float
+    cpu_s: float | None
+    summary: dict[str, Any] | None
+    hourly_usd: list[float] | None
+
+
 class OverrideAnswer(Answer):
     """A pin, freeze or pause in force until `ends_at`. Service "*" is the whole fleet."""
 

@@ -13,7 +13,7 @@ from controller.api.context import InContext, InSession
 from controller.api.problems import Problem
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
 from controller.core.mode import lesser
-from models.enums import IntentKind, Mode, OverrideKind
+from models.enums import IntentKind, Market, Mode, OverrideKind
 from models.fleet import ControllerPulse
 from models.intents import Intent, new_intent
 from models.offers import OfferRow
@@ -55,6 +55,28 @@ class AskMode(_Ask):
     """How far Heddle may go for a service."""
 
     mode: Mode
+
+
+class AskOffers(BaseModel):
+    """How the offers of a replay differ from those in force."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    without_spot: bool = False
+    without_zones: list[str] = Field(default=[], max_length=100)
+    price_factors: dict[Market, float] = Field(default={}, description="Market to times its price.")
+
+
+class AskReplay(_Ask):
+    """A what-if run over a past window of whole hours; without `from` and `to` the last seven days."""
+
+    service: str = Field(default="images", max_length=100)
+    policy: str = Field(min_length=1, max_length=200, description="As `controller replay --policy` takes it.")
+    envelope: dict[str, Any] | None = Field(default=None, description="Null: the one in force.")
+    offers: AskOffers = AskOffers()
+    from_: AwareDatetime | None = Field(default=None, alias="from")
+    to: AwareDatetime | None = None
+    baselines: bool = Field(default=False, description="With what it is compared with: heddle and hpa as things are.")
 
 
 @router.post("/envelopes", status_code=202)
@@ -120,6 +142,30 @@ def ask_mode(service: str, ask: AskMode, context: InContext, session: InSession,
     if lesser(ask.mode, ceiling) is not ask.mode:
         raise refused("mode", f"the controller was started in mode {ceiling.value}", ceiling.value)
     return _written(session, context, response, IntentKind.SET_MODE, ask, service, {"mode": ask.mode.value})
+
+
+@router.post("/replays", status_code=202)
+def ask_replay(ask: AskReplay, context: InContext, session: InSession, response: Response) -> IntentAnswer:
+    """Writes an intent. 422 where the envelope is none; what else can't be replayed is refused by the next tick."""
+    known_service(session, ask.service)
+    if ask.envelope is not None:
+        try:
+            parse_envelope(ask.envelope, ask.service)
+        except EnvelopeError as error:
+            raise refused(f"envelope.{error.field}", error.reason, error.nearest) from error
+    if (ask.from_ is None) != (ask.to is None):
+        raise refused(
+            "from" if ask.from_ is None else "to", "a window has a beginning and an end: give both or none", None
+        )
+    payload = {
+        "policy": ask.policy,
+        "envelope": ask.envelope,
+        "offers": ask.offers.model_dump(mode="json"),
+        "from": ask.from_ and ask.from_.isoformat(),
+        "to": ask.to and ask.to.isoformat(),
+        "baselines": ask.baselines,
+    }
+    return _written(session, context, response, IntentKind.ASK_REPLAY, ask, ask.service, payload)
 
 
 def _written(

@@ -18,6 +18,7 @@ from controller.api.answers import (
     OverrideAnswer,
     Page,
     PlanAnswer,
+    ReplayAnswer,
     ServiceAnswer,
     SettlementAnswer,
     StatusAnswer,
@@ -34,6 +35,7 @@ from models.intents import Intent, OverrideRow
 from models.jobs import JobRow
 from models.ledger import LedgerEntry, Settlement
 from models.plans import PlanRow
+from models.replays import ReplayRun
 from models.services import EnvelopeVersion, Service, Tier
 from models.surges import SurgeLook, SurgeRow
 
@@ -171,6 +173,23 @@ def intents(
 ) -> Page[IntentAnswer]:
     """What was asked for, newest first."""
     return _page(session, Intent, IntentAnswer, limit, before, status=status)
+
+
+@router.get("/replays")
+def replays(
+    session: InSession, service: OfService = None, limit: Limit = 50, before: BeforeId = None
+) -> Page[ReplayAnswer]:
+    """What-if runs, newest first: those of an intent have its id."""
+    return _page(session, ReplayRun, ReplayAnswer, limit, before, service=service)
+
+
+@router.get("/replays/{id}")
+def replay(id: int, session: InSession) -> ReplayAnswer:
+    """One what-if run: how far it is, or what it came to."""
+    row = session.get(ReplayRun, id)
+    if row is None:
+        raise Problem(404, "No such replay", f"There is no replay {id}.")
+    return ReplayAnswer.model_validate(row)
 
 
 @router.get("/overrides")

@@ -12,6 +12,7 @@ from controller.store.jobs import Jobs
 from controller.store.overrides import Overrides
 from controller.store.pending import table_of
 from controller.store.pools import Pools
+from controller.store.replays import Replays
 from controller.store.replicas import Replicas
 from controller.store.retention import Retention
 from controller.store.settlements import Settlements
@@ -49,6 +50,7 @@ class Store(
     Jobs,
     Events,
     Signals,
+    Replays,
     Heartbeat,
     Retention,
 ):
@@ -60,8 +62,8 @@ class Store(
     def start_over(self, now_s: float) -> None:
         """Forgets the run of a simulated cluster, for the demo's reset: what was measured, planned, done and settled.
 
-        Operators' intents, envelopes, rules and the ledger stay, and numbers of plans go on where the ledger has them.
-        Overrides in force end. now_s: when the new run begins.
+        Operators' intents, envelopes, rules, what-if runs and the ledger stay, and numbers of plans go on where the
+        ledger has them. Overrides in force end. now_s: when the new run begins.
         """
         with self._write() as session:
             number = self._last_number()

@@ -1,7 +1,7 @@
 """Old telemetry rolled up and thinned, in batches that never hold the database for long.
 
-Kept for good: the ledger, envelopes, overrides, intents, settlements, spend by the hour, jobs, guardrail events, and
-plans that acted, with their actions.
+Kept for good: the ledger, envelopes, overrides, intents, settlements, spend by the hour, jobs, guardrail events, plans
+that acted, with their actions, and what-if runs.
 """
 
 from collections.abc import Iterable, Sequence

@@ -98,6 +98,7 @@ def open_asked() -> None:
         confirm_mode,
         confirm_outside,
         confirm_override,
+        confirm_replay,
         confirm_rule,
     )
 
@@ -115,5 +116,7 @@ def open_asked() -> None:
         "cancel_event": confirm_outside.cancel_event,
         "add_signal": confirm_outside.add_signal,
         "remove_signal": confirm_outside.remove_signal,
+        "replay": confirm_replay.run,
+        "cancel_replay": confirm_replay.cancel,
     }
     opened[name](**given)

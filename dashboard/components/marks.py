@@ -2,7 +2,7 @@
 
 from html import escape
 
-from models.enums import EnvelopeStatus, IntentStatus, JobState, Mode
+from models.enums import EnvelopeStatus, IntentStatus, JobState, Mode, ReplayStatus
 
 STATUS_WORDS = {
     EnvelopeStatus.HELD.value: ("check_circle", "Held"),
@@ -25,6 +25,13 @@ JOB_TEXT = {
     JobState.SUCCEEDED.value: "● Succeeded",
     JobState.FAILED.value: "▲ Failed",
     JobState.KILLED.value: "■ Killed",
+}
+REPLAY_TEXT = {
+    ReplayStatus.PENDING.value: "◌ Pending",
+    ReplayStatus.RUNNING.value: "▶ Running",
+    ReplayStatus.DONE.value: "● Done",
+    ReplayStatus.FAILED.value: "▲ Failed",
+    ReplayStatus.CANCELLED.value: "■ Cancelled",
 }
 MODE_WORDS = {
     Mode.ACT.value: ("smart_toy", "Act"),

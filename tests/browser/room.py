@@ -7,7 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Locator, Page, expect
 
-PAGES = ("Fleet", "Envelope", "Forecast", "Scaling", "Guardrails", "Ledger")
+PAGES = ("Fleet", "Envelope", "What if", "Forecast", "Scaling", "Guardrails", "Ledger")
 JOBS = "Jobs with burn, progress and projected cost"
 EVENTS = "Guardrail events, newest first"
 DECISIONS = "Scaling decisions, newest first, each with its reason"
@@ -15,6 +15,7 @@ ENTRIES = "Ledger entries, newest first"
 REQUESTS = "Requests of operators and their status"
 POOLS = "Replicas per offer: ready of desired, busy share and cost"
 HISTORY = "Envelope versions, newest first"
+RUNS = "Replays, newest first, with how far they are"
 OVERRIDES = "All overrides, newest first"
 # Bounds of waiting, not expectations: the machine may be slow and busy, and what comes earlier is taken earlier.
 SOON_MS = 120_000
@@ -57,7 +58,7 @@ class Room:
 
     def enter(self, name: str = "Fleet", query: str = "") -> "Room":
         """Opens a page by its address; it is there when its heading and the strip are."""
-        path = "" if name == "Fleet" else name.lower()
+        path = "" if name == "Fleet" else name.lower().replace(" ", "-")
         self.page.goto(f"{self.url}/{path}{query}")
         self._arrived(name)
         return self

@@ -19,6 +19,7 @@ from tests.browser.room import (
     PAGES,
     POOLS,
     REQUESTS,
+    RUNS,
     Room,
 )
 
@@ -293,6 +294,39 @@ def test_the_clock_is_paused_and_set_to_another_speed(room: Room):
     room.pick(room.demo(), "Speed", "60×")
     room.press_demo("Set speed", "Speed 60×")
     expect(room.head).to_contain_text("60×")
+
+
+def test_a_past_day_is_replayed_compared_and_another_replay_cancelled(room: Room):
+    room.enter("What if")
+    form = room.card("ask")
+    form.get_by_text("Last day", exact=True).click()
+    form.get_by_text("Replay the baselines too").click()
+    room.settled()
+    for policy in ("hpa", "static", "heddle"):
+        room.pick(form, "Policy", policy)
+        room.settled()
+        room.button("Review and run").click()
+        dialog = room.dialog("Run this replay?")
+        expect(dialog).to_contain_text("24 Nov")
+        room.confirm(dialog, "Run", "what would it have cost?")
+        room.row_with(RUNS, Policy=policy)
+    _, row = room.row_with(RUNS, VIRTUAL_MS, Policy="hpa", State="Done")
+    assert re.search(r"[1-9]", row["Cost"]) and row["Took"], row
+    room.row_with(RUNS, VIRTUAL_MS, Policy="static", State="Done")
+    compared = room.card("comparison")
+    for words in ("Cost of the window", "Premium wait", "Starts and stops", f"{row['No.']} hpa", "static"):
+        expect(compared).to_contain_text(words)
+    room.until(lambda: room.drawn(room.chart("wi-spend")) > 0, lambda: "no spend is drawn")
+    with room.page.expect_download() as coming:
+        compared.get_by_role("button", name="CSV", exact=True).click()
+    with open(coming.value.path(), encoding="utf-8", newline="") as file:
+        assert [line["policy"] for line in csv.DictReader(file)] == ["hpa", "static"]
+
+    cancel = room.card("replays").get_by_role("button", name="Cancel", exact=True)
+    chosen = room.choose(RUNS, cancel, Policy="heddle", State="Pending|Running")
+    cancel.click()
+    room.confirm(room.dialog(f"Cancel replay {chosen['No.']}?"), "Cancel the replay", "not needed")
+    room.row_with(RUNS, VIRTUAL_MS, Policy="heddle", State="Cancelled")
 
 
 def test_a_table_is_saved_as_csv(room: Room):

@@ -26,6 +26,7 @@ from models.jobs import JobRow
 from models.ledger import LedgerEntry, Settlement
 from models.offers import OfferRow
 from models.plans import PlanRow
+from models.replays import ReplayRun
 from models.services import EnvelopeVersion, Service, Tier
 from models.telemetry import DemandMinute
 
@@ -500,3 +501,50 @@ def test_the_page_names_every_request_and_no_other(world: World):
     }
     table = [line.split("|")[1] for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`((?:GET|POST) [^`]+)`", "".join(table))) == served
+
+
+# --- what-if runs ---
+
+
+def test_a_replay_is_asked_for_and_followed(world: World) -> None:
+    asked = {
+        "policy": "hpa", "offers": {"without_spot": True}, "from": "2024-11-24T06:00:00Z", "to": "2024-11-25T06:00:00Z",
+        "envelope": DOCUMENT, "baselines": True, "author": "ada", "reason": "what does spot save us?",
+    }  # fmt: skip
+    answer = world.client.post("/v1/replays", json=asked)
+    assert answer.status_code == 202 and answer.headers["Location"] == f"/v1/intents/{answer.json()['id']}"
+    (intent,) = world.intents()
+    assert (intent.kind, intent.service, intent.author) == ("ask_replay", "images", "ada")
+    assert intent.payload == {
+        "policy": "hpa", "envelope": DOCUMENT, "from": "2024-11-24T06:00:00+00:00", "to": "2024-11-25T06:00:00+00:00",
+        "offers": {"without_spot": True, "without_zones": [], "price_factors": {}}, "baselines": True,
+    }  # fmt: skip
+
+    world.add(
+        ReplayRun(
+            service="images", spec={"policy": "hpa"}, author="ada", reason="r", asked_at=NOW, status="running",
+            progress_ratio=0.5, intent_id=intent.id,
+        )
+    )  # fmt: skip
+    assert [item["intent_id"] for item in world.get("/v1/replays")["items"]] == [intent.id]
+    run = world.get("/v1/replays/1")
+    assert (run["status"], run["progress_ratio"], run["summary"], run["cpu_s"]) == ("running", 0.5, None, None)
+    assert world.client.get("/v1/replays/2").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"service": "videos"}, "service"),
+        ({"envelope": {"tiers": {}}}, "envelope.tiers"),
+        ({"from": "2024-11-24T06:00:00Z"}, "to"),
+        ({"to": "2024-11-24T06:00:00Z"}, "from"),
+        ({"author": " "}, "author"),
+        ({"offers": {"cheaper": True}}, "offers.cheaper"),
+        ({"from": "2024-11-24T06:00:00"}, "from"),
+    ],
+)
+def test_a_replay_that_could_never_be_is_refused_by_field(world: World, change: dict[str, Any], field: str) -> None:
+    answer = world.client.post("/v1/replays", json={"policy": "hpa", "author": "ada", "reason": "r", **change})
+    assert answer.status_code == 422 and field in answer.json()["field"], answer.text
+    assert world.intents() == []

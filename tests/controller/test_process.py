@@ -1,8 +1,10 @@
 """The controller's process on a small world: it ticks, is paused and resumed by its operators, stops, and goes on."""
 
+import multiprocessing
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from controller.process import Controller
 from controller.settings import Settings
 from controller.store.convert import moment
 from models.database import open_engine
-from models.enums import IntentKind, IntentStatus
+from models.enums import IntentKind, IntentStatus, ReplayStatus
 from models.fleet import ClockRow, ControllerPulse
 from models.intents import Intent, new_intent
 from models.plans import PlanRow
+from models.replays import ReplayRun
 from tests.controller.replayed import ENVELOPE, OFFERS, START, rows, write_requests
 
 PATIENCE_S = 60.0
@@ -90,8 +93,10 @@ class Room:
         pulses: list[ControllerPulse] = self.rows(ControllerPulse)
         return pulses[0].ticks if pulses else 0
 
-    def ask(self, kind: IntentKind, **payload: Any) -> int:
-        row = new_intent(kind, author="ana", reason="a test", created_at=moment(wall_s()), payload=payload)
+    def ask(self, kind: IntentKind, service: str = "", **payload: Any) -> int:
+        row = new_intent(
+            kind, author="ana", reason="a test", created_at=moment(wall_s()), service=service, payload=payload
+        )
         with Session(self.engine) as session:
             session.add(row)
             session.commit()
@@ -148,3 +153,18 @@ def test_a_restart_while_paused_stays_paused_until_it_is_told(room: Room) -> Non
     room.until(lambda: room.clock().virtual_at > virtual)
     room.until(lambda: len(room.rows(PlanRow)) > plans or room.ticks() > 5)
     assert room.stop() == 0
+
+
+def test_a_replay_is_run_beside_the_loop_and_again_after_a_restart(room: Room) -> None:
+    later = (START + timedelta(hours=8)).isoformat()
+    room.start(start=later, replays_at_once=1)
+    identifier = room.ask(IntentKind.ASK_REPLAY, service="images", policy="hpa")
+    room.until(lambda: any(run.status == ReplayStatus.RUNNING for run in room.rows(ReplayRun)))
+    assert room.asked(identifier).status == IntentStatus.APPLIED
+    assert room.stop() == 0
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("replay-")]
+    room.start(start=later, replays_at_once=1)
+    room.until(lambda: all(run.status == ReplayStatus.DONE for run in room.rows(ReplayRun)))
+    (run,) = room.rows(ReplayRun)
+    assert run.summary["policy"] == "hpa" and run.summary["requests"] > 0
+    assert room.ticks() > 0 and room.stop() == 0

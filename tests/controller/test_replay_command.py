@@ -420,3 +420,41 @@ def test_a_replay_replaces_the_one_before_it(inputs: Path, tmp_path: Path) -> No
     assert summary(tmp_path)["policy"] == "static"
     assert (tmp_path / "requests.csv").read_bytes() != first
     assert len(table(tmp_path / "requests.csv")) == summary(tmp_path)["requests"]
+
+
+# --- several policies ---
+
+
+def test_several_policies_are_replayed_alike_and_stand_side_by_side(
+    inputs: Path, replayed: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = arguments(inputs, tmp_path, "hpa")
+    at = words.index("hpa")
+    assert main([*words[: at + 1], "static", *words[at + 1 :]]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["comparison.csv", "hpa", "static"]
+    for policy in ("hpa", "static"):  # each as if it had been replayed alone
+        alone = replayed(policy)
+        for name in ("summary.json", "replicas.csv", "requests.csv"):
+            assert (tmp_path / policy / name).read_bytes() == (alone / name).read_bytes()
+    compared = table(tmp_path / "comparison.csv")
+    assert [row["policy"] for row in compared] == ["hpa", "static"]
+    for row in compared:
+        told = summary(tmp_path / row["policy"])
+        assert number(row["cost_usd"]) == told["cost_usd"]
+        assert number(row["premium_wait_mean_s"]) == told["tiers"]["premium"]["wait_mean_s"]
+        assert row["background_target_met"] == str(told["tiers"]["background"]["target_met"])
+    lines = capsys.readouterr().out.splitlines()
+    head = next(at for at, line in enumerate(lines) if line.split() == ["hpa", "static"])
+    costs = next(line for line in lines[head:] if line.startswith("cost, $")).split()[-2:]
+    assert costs == [f"{number(row['cost_usd']):,.2f}" for row in compared]
+
+
+def test_a_policy_that_is_unknown_or_named_twice_stops_all_of_them(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for policy, says in (("magic", "there is no policy 'magic'"), ("hpa", "a policy is named twice")):
+        words = arguments(inputs, tmp_path / "none", "hpa")
+        at = words.index("hpa")
+        assert main([*words[: at + 1], policy, *words[at + 1 :]]) == 2
+        assert says in capsys.readouterr().err
+        assert not (tmp_path / "none").exists()

@@ -13,7 +13,7 @@ from streamlit.util import calc_hash
 from models.intents import Intent
 
 APP = Path(__file__).parents[2] / "dashboard" / "app.py"
-VIEWS = ["fleet", "envelope", "forecast", "scaling", "guardrails", "ledger"]
+VIEWS = ["fleet", "envelope", "what_if", "forecast", "scaling", "guardrails", "ledger"]
 
 
 def opened(view: str, **query: str) -> AppTest:
@@ -42,6 +42,7 @@ def test_a_view_with_data(view: str, database: Callable[..., Engine]) -> None:
     expected = {
         "fleet": ("Waiting time per tier", "Needs attention", "Premium wait"),
         "envelope": ("Targets", "Changes, v2 → v3"),
+        "what_if": ("The same recorded requests", "Nothing has been replayed yet", "No replay has finished yet"),
         "forecast": ("All tiers, next day", "Under forecast p90", "Profile is demoted", "In the backtest"),
         "scaling": ("Pin images at 22", "Launch at 14:00"),
         "guardrails": ("no progress v1", "Job j-0003 was killed"),
