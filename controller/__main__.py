@@ -80,6 +80,7 @@ def parser() -> argparse.ArgumentParser:
     replay.add_argument("--from", dest="from_", metavar="TIME", help="a whole hour, UTC (default: the file's first)")
     replay.add_argument("--to", metavar="TIME", help="the end of the window (default: the hour after the last request)")
     replay.add_argument("--policy", default="heddle", help="heddle, hpa or static")
+    replay.add_argument("--pipeline", type=Path, help="YAML: a chain of services that each request passes, end to end")
     replay.add_argument("--envelope", type=Path, required=True, help="YAML: tiers, targets, spend cap")
     replay.add_argument("--offers", type=Path, required=True, help="CSV of prices")
     replay.add_argument("--spot", type=Path, help="spot availability; without it spot is always available")

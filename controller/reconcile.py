@@ -5,7 +5,7 @@ plan is recorded before anything is done, so that a crash at any point resumes w
 guard has its own cadence (`guardrail`); its verdicts are in the state that the next tick observes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -53,7 +53,11 @@ class Record(Protocol):
 
 @dataclass
 class Ports:
-    """What one service's loop is wired to. `memory` is the policy's, from tick to tick."""
+    """What one service's loop is wired to. `memory` is the policy's, from tick to tick.
+
+    `around` adds what a service sees beyond itself: the other stages of its chain, and what the rest of the fleet
+    spends of the cap they share.
+    """
 
     backend: Backend
     telemetry: Telemetry
@@ -63,6 +67,7 @@ class Ports:
     observer: Observer
     policy: Policy
     memory: Memory = field(default_factory=Memory)
+    around: Callable[[Observation], Observation] = lambda seen: seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +98,10 @@ def observe(now_s: float, ports: Ports) -> tuple[ClusterState, Observation]:
     """Let time pass in a simulated cluster and look. Raises BackendUnavailable."""
     ports.backend.advance(now_s)
     record = ports.record
-    return ports.observer.look(
+    state, seen = ports.observer.look(
         now_s, ports.backend, ports.telemetry, record.envelope(), record.overrides(now_s), record.mode(), ports.work()
     )
+    return state, ports.around(seen)
 
 
 def forecast(seen: Observation, ports: Ports) -> Observation:

@@ -245,9 +245,9 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     window = spec.requests.window(spec.from_s, spec.to_s)
     if not len(window):
         raise ValueError("no request arrives in the window: check --from and --to")
-    past = _history(spec)
+    past = past_loads(spec)
     policy = make_policy(spec.policy, past)
-    mean_s, scv = _work(spec)
+    mean_s, scv = past_work(spec)
     site = Site(
         service=SERVICE,
         tiers=tiers,
@@ -264,7 +264,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     cluster.engine.expect(
         replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
     )
-    _first_fleet(cluster, spec, past)
+    first_fleet(cluster, spec, past)
     demand = Demand([tier.name for tier in tiers])
     if past:
         demand.load(past)
@@ -291,10 +291,10 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         now_s += spec.tick_s
     cluster.advance(now_s)
     progress(1.0)
-    return _result(spec, cluster, now_s, window.skipped)
+    return sum_up(spec, cluster, now_s, window.skipped)
 
 
-def _history(spec: ReplaySpec) -> dict[str, Series]:
+def past_loads(spec: ReplaySpec) -> dict[str, Series]:
     """Minutes of load before the window, from the history file and what precedes the window in the requests."""
     parts = _past(spec)
     if not parts:
@@ -337,13 +337,14 @@ def _unmeasured(spec: ReplaySpec, parts: Sequence[RequestTrace]) -> tuple[float,
     return (ends_s, goes_on_s) if goes_on_s - ends_s > 3600.0 else (0.0, 0.0)
 
 
-def _work(spec: ReplaySpec) -> tuple[float, float]:
+def past_work(spec: ReplaySpec) -> tuple[float, float]:
     """Mean execution seconds and squared coefficient of variation of history; of nothing known, 30 s and 1."""
     work = np.concatenate([np.empty(0), *(part.work_s for part in _past(spec))])
     return (30.0, 1.0) if len(work) < 2 else (float(work.mean()), float(work.var() / work.mean() ** 2))
 
 
-def _first_fleet(cluster: SimulatedCluster, spec: ReplaySpec, past: Mapping[str, Series]) -> None:
+def first_fleet(cluster: SimulatedCluster, spec: ReplaySpec, past: Mapping[str, Series]) -> None:
+    """What every policy starts with, see above. ValueError where nothing is sold on demand."""
     offer = cheapest_per_speed(list(spec.offers), Market.ON_DEMAND)
     if offer is None:
         raise ValueError("no on-demand offer with a known price: nothing to start with")
@@ -352,7 +353,8 @@ def _first_fleet(cluster: SimulatedCluster, spec: ReplaySpec, past: Mapping[str,
         cluster.start(offer.id, ready_at_once=True)
 
 
-def _result(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: int) -> ReplayResult:
+def sum_up(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: int) -> ReplayResult:
+    """The figures of a cluster that ran from the window's start to end_s; what still runs is billed until then."""
     replicas = _replica_table(spec, cluster, end_s)
     requests = _request_table(spec, cluster)
     hours = np.arange(0.0, max(end_s - spec.from_s, 3600.0), 3600.0)
@@ -365,7 +367,7 @@ def _result(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: 
     count = cluster.engine.a.counts
     summary = Summary(
         policy=spec.policy,
-        window=(_iso(spec.from_s), _iso(spec.to_s)),
+        window=(iso(spec.from_s), iso(spec.to_s)),
         seed=spec.seed,
         scale=spec.scale,
         requests=len(requests),
@@ -441,5 +443,6 @@ def _tier_result(requests: pd.DataFrame, tier: TierTarget) -> TierResult:
     return TierResult(len(mine), float(wait.mean()), p50, p95, p99, float(wait.max()), met)
 
 
-def _iso(at_s: float) -> str:
+def iso(at_s: float) -> str:
+    """An epoch time as a summary writes it."""
     return pd.Timestamp(at_s, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")

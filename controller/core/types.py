@@ -25,6 +25,7 @@ from models.enums import (
     Mode,
     OverrideKind,
     ReplicaState,
+    ServiceClass,
     SurgeStatus,
 )
 
@@ -238,7 +239,11 @@ class OfferStanding:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Dollars of the clock hour that contains now. `accrued_usd` includes jobs; `*_per_hour` is the present burn."""
+    """Dollars of the clock hour that contains now; `*_per_hour` is the present burn. `accrued_usd` includes jobs.
+
+    Where services share a cap, `accrued_usd` is the whole fleet's and `jobs_usd_per_hour` what burns beside this
+    service: jobs and the replicas of the others.
+    """
 
     hour_start_s: float
     accrued_usd: float
@@ -247,8 +252,29 @@ class Spend:
 
 
 @dataclass(frozen=True, slots=True)
+class StageReading:
+    """One service of a chain as it stands now. `work_mean_s`, `work_scv`: its execution on the reference machine.
+
+    `wait_share`: part of the time a request may wait in the whole chain that is planned for this stage; those of a
+    chain sum to 1. `waits_s`: by tier, the target's own statistic of the wait in this stage over the last hour; None:
+    nothing was measured.
+    """
+
+    service: str
+    service_class: ServiceClass
+    work_mean_s: float
+    work_scv: float
+    wait_share: float
+    queues: tuple[QueueReading, ...]
+    waits_s: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything a policy may look at. Telemetry older than `stale_after_s` is not to be scaled in on."""
+    """Everything a policy may look at. Telemetry older than `stale_after_s` is not to be scaled in on.
+
+    `chain`: the services that a request passes, in order, this one among them; empty for a service that stands alone.
+    """
 
     now_s: float
     service: str
@@ -268,6 +294,7 @@ class Observation:
     work_mean_s: float
     work_scv: float
     stale_after_s: float = 180.0
+    chain: tuple[StageReading, ...] = ()
 
     @property
     def telemetry_age_s(self) -> float | None:

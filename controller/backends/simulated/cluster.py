@@ -32,9 +32,10 @@ from controller.core.types import (
     QueueReading,
     Replica,
     Sample,
+    Spend,
     TierTarget,
 )
-from models.enums import ActionKind, ActionStatus, Market, ReplicaState
+from models.enums import ActionKind, ActionStatus, JobState, Market, ReplicaState
 
 _KEEP_HOURS = 48
 _FEED_AHEAD_S = 3600.0
@@ -65,7 +66,7 @@ class Site:
 
     `preempts[c][d]`: tier c may take a running replica from tier d. `fifo`: one queue for all tiers. `zones`: spot
     capacity by zone; a zone without a series gives any number. `load_times_s`: measured model loads, sampled by
-    seed and replica number.
+    seed and replica number. `preempts` False: no tier takes a running replica from another.
     """
 
     service: str
@@ -79,6 +80,7 @@ class Site:
     work_mean_s: float = 30.0
     work_scv: float = 0.5
     notice_s: float = 120.0
+    preempts: bool = True
 
     def may_preempt(self) -> npt.NDArray[np.bool_]:
         """The first tier may take from all below it; no other preempts: a wait of seconds is not worth minutes of
@@ -86,7 +88,7 @@ class Site:
         """
         n = 1 if self.fifo else len(self.tiers)
         allowed = np.zeros((n, n), np.bool_)
-        allowed[0, 1:] = True
+        allowed[0, 1:] = self.preempts
         return allowed
 
 
@@ -302,6 +304,17 @@ class SimulatedCluster:
                 self.engine.a.replica[number]["offer"] = index
                 self._seen_live.add(number)
             return number
+
+    def spend(self) -> Spend:
+        """What the present clock hour has cost and what burns now, without taking anything from the next `state`."""
+        with self._lock:
+            hour = hour_start(self.engine.now_s)
+            here = self._hours.get(hour, HourSpend(hour, 0.0, 0.0))
+            burn = float(self._price[self.engine.a.replica[self.engine.live()]["offer"]].sum())
+            jobs = () if self._jobs is None else self._jobs.views()
+            running = (job for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING))
+            jobs_burn = sum(job.price_usd_per_hour or 0.0 for job in running)
+            return Spend(hour, here.replicas_usd + here.jobs_usd, burn, jobs_burn)
 
     def job_views(self) -> tuple[Job, ...]:
         """The jobs as they stand, without taking anything from the next `state`."""

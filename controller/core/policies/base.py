@@ -13,7 +13,8 @@ class Memory:
 
     Empty after a restart: a policy then holds what it finds until its window has filled again. `reserves`: burst
     reserves per tier (reference GPUs), computed from history at `reserves_s`. `surges`: those that were prepared for,
-    until they end.
+    until they end. `idle_since_s[k]`: since when k replicas have been enough; None: more are needed. `gaps`: when such
+    a time ended and how long it was, seconds, newest last.
     """
 
     recommendations: tuple[tuple[float, float], ...] = ()
@@ -22,6 +23,8 @@ class Memory:
     reserves: tuple[float, ...] = ()
     reserves_s: float | None = None
     surges: tuple[Surge, ...] = ()
+    idle_since_s: tuple[float | None, ...] = ()
+    gaps: tuple[tuple[float, float], ...] = ()
 
     def recommend(self, now_s: float, value: float, keep_s: float) -> "Memory":
         kept = tuple(entry for entry in self.recommendations if entry[0] > now_s - keep_s)
