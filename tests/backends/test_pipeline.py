@@ -79,6 +79,17 @@ def test_a_request_that_loses_its_replica_is_handed_on_once() -> None:
     assert pipeline.clusters[2].engine.requests == 1
 
 
+def test_a_stage_that_was_let_run_ahead_loses_nothing() -> None:
+    pipeline = chain()
+    pipeline.expect(arrivals((0.0, 30.0, 0), (5.0, 200.0, 0), (10.0, 40.0, 0)))
+    pipeline.clusters[0].advance(T0 + 100)
+    pipeline.advance(T0 + 20)
+    assert pipeline.clusters[1].engine.requests == 0
+    for n in range(1, 40):
+        pipeline.advance(T0 + 20 + 10 * n)
+    assert np.isfinite(pipeline.times()).all()
+
+
 def test_tiers_and_work_follow_the_request() -> None:
     pipeline = chain((3, 3, 3))
     pipeline.expect(arrivals((0.0, 80.0, 2), (1.0, 8.0, 0), (2.0, 40.0, 1)))

@@ -101,10 +101,9 @@ def _parts(seen: Observation, tier: TierTarget, queue: QueueReading) -> tuple[Fl
     if series is not None and len(series.values):
         newest_s = seen.now_s - series.end_s
         minutes = np.nan_to_num(series.values[-int(2 * deadline_s // series.step_s + 60) :]) * series.step_s
-        came = np.minimum(np.cumsum(minutes[::-1]), work_s)
-        parts = np.diff(came, prepend=0.0)
-        ages = newest_s + series.step_s * np.arange(1, len(parts) + 1)
-        ages, parts = ages[parts > 0], parts[parts > 0]
+        came = np.diff(np.minimum(np.cumsum(minutes[::-1]), work_s), prepend=0.0)
+        counted = np.flatnonzero(came > 0)
+        ages, parts = newest_s + series.step_s * (counted + 1.0), came[counted]
     rest_s = work_s - float(parts.sum())
     if rest_s > 1e-6:
         # What came since the last whole minute is not in the series yet: it is not older than the oldest known.
