@@ -131,16 +131,14 @@ class PipelineResult:
 
 @dataclass
 class _Service:
-    """One service of the run: its spec for figures, its cluster and its loop. `served`: its reading without what
-    changes from tick to tick; None for batch.
-    """
+    """One service of the run: its spec for figures, its cluster and its loop. `reading` is as it was before it ran."""
 
     name: str
     service_class: ServiceClass
     spec: ReplaySpec
     cluster: SimulatedCluster
     ports: Ports
-    reading: StageReading | None = None
+    reading: StageReading
 
 
 @dataclass
@@ -169,14 +167,14 @@ class Fleet:
         return replace(seen, spend=spend, chain=self.chain if inside else ())
 
 
-def class_policy(service_class: ServiceClass, first: Policy) -> Policy:
-    """The policy of a class; inference has the one that was asked for."""
+def class_policy(service_class: ServiceClass, inference: str, past: Mapping[str, Series]) -> Policy:
+    """The policy of a class; inference has the one of that name, with its own recorded load. ValueError for another."""
     others: dict[ServiceClass, Policy] = {
         ServiceClass.RENDERING: Rendering(),
         ServiceClass.DELIVERY: Delivery(),
         ServiceClass.BATCH: Batch(),
     }
-    return others.get(service_class, first)
+    return others.get(service_class) or make_policy(inference, past)
 
 
 def run_pipeline(
@@ -191,9 +189,8 @@ def run_pipeline(
     past = past_loads(spec)
     arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
     fleet = Fleet()
-    policy = make_policy(spec.policy, past)
     chain = [_expected(spec, stage) for stage in pipeline.stages]
-    stages = [_stage(spec, stage, chain, i, policy, past, fleet) for i, stage in enumerate(pipeline.stages)]
+    stages = [_stage(spec, stage, chain, i, past, fleet) for i, stage in enumerate(pipeline.stages)]
     batch = [_batch(spec, service, fleet) for service in pipeline.batch]
     services = [*stages, *batch]
     order = [*reversed(stages), *batch]
@@ -239,12 +236,13 @@ def _stage(
     stage: Stage,
     chain: Sequence[StageReading],
     index: int,
-    first: Policy,
     past: Mapping[str, Series],
     fleet: Fleet,
 ) -> _Service:
     reading = chain[index]
-    policy = Staged(class_policy(stage.service_class, first))
+    ratio = reading.work_mean_s / chain[0].work_mean_s
+    loads = {tier: replace(series, values=series.values * ratio) for tier, series in past.items()}
+    policy = Staged(class_policy(stage.service_class, spec.policy, loads))
     planned = replace(spec.envelope, tiers=tuple(planned_share(tier, chain, index) for tier in spec.envelope.tiers))
     own = replace(
         spec,
@@ -253,10 +251,7 @@ def _stage(
         policy=policy.name,
         load_times_s=stage.load_times_s,
         boot_s=stage.boot_s,
-        zones=spec.zones if index == 0 else {},
     )
-    ratio = reading.work_mean_s / chain[0].work_mean_s
-    loads = {tier: replace(series, values=series.values * ratio) for tier, series in past.items()}
     service = _service(own, stage.service, reading, policy, spec.envelope, loads, fleet, preempts=index == 0)
     if stage.service_class in (ServiceClass.INFERENCE, ServiceClass.DELIVERY):
         first_fleet(service.cluster, own, loads)
@@ -342,7 +337,6 @@ def _waits(stage: _Service, tiers: Sequence[TierTarget]) -> Mapping[str, float |
 def _reading(stage: _Service, waits_s: Mapping[str, float | None]) -> StageReading:
     mean_s, scv = stage.cluster.work()
     queues = stage.cluster.queues(stage.name)
-    assert stage.reading is not None
     return replace(stage.reading, work_mean_s=mean_s, work_scv=scv, queues=queues, waits_s=waits_s)
 
 
