@@ -336,8 +336,14 @@ def _waits(stage: _Service, tiers: Sequence[TierTarget]) -> Mapping[str, float |
 
 def _reading(stage: _Service, waits_s: Mapping[str, float | None]) -> StageReading:
     mean_s, scv = stage.cluster.work()
-    queues = stage.cluster.queues(stage.name)
-    return replace(stage.reading, work_mean_s=mean_s, work_scv=scv, queues=queues, waits_s=waits_s)
+    return replace(
+        stage.reading,
+        work_mean_s=mean_s,
+        work_scv=scv,
+        queues=stage.cluster.queues(stage.name),
+        waits_s=waits_s,
+        work_by_tier=stage.cluster.work_by_tier(),
+    )
 
 
 def _sum_up(

@@ -69,7 +69,7 @@ def waiting_left_s(target: TierTarget, chain: Sequence[StageReading]) -> float:
     executions that grow together add up so exactly, others to less.
     """
     total_s = target.target_ms / 1000
-    return total_s - sum(total_s - target_wait_s(target, stage.work_mean_s, stage.work_scv) for stage in chain)
+    return total_s - sum(total_s - target_wait_s(target, *stage.work_of(target.name)) for stage in chain)
 
 
 def planned_share(target: TierTarget, chain: Sequence[StageReading], index: int) -> TierTarget:

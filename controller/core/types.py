@@ -253,7 +253,8 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class StageReading:
-    """One service of a chain as it stands now. `work_mean_s`, `work_scv`: its execution on the reference machine.
+    """One service of a chain as it stands now. `work_mean_s`, `work_scv`: its execution on the reference machine,
+    mean in seconds and squared coefficient of variation; `work_by_tier`: the same of each tier, where it is known.
 
     `wait_share`: part of the time a request may wait in the whole chain that is planned for this stage; those of a
     chain sum to 1. `waits_s`: by tier, the target's own statistic of the wait in this stage over the last hour; None:
@@ -267,6 +268,11 @@ class StageReading:
     wait_share: float
     queues: tuple[QueueReading, ...]
     waits_s: Mapping[str, float | None]
+    work_by_tier: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def work_of(self, tier: str) -> tuple[float, float]:
+        """A tier's own execution; that of all where it is not known."""
+        return self.work_by_tier.get(tier, (self.work_mean_s, self.work_scv))
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,12 @@ def test_a_percentile_leaves_less() -> None:
     assert waiting_left_s(p95, steady) == pytest.approx(65.0)
 
 
+def test_a_tier_that_executes_longer_has_less_to_wait() -> None:
+    heavy = (replace(CHAIN[0], work_by_tier={"premium": (40.0, 0.5)}), *CHAIN[1:])
+    assert waiting_left_s(END_TO_END, heavy) == pytest.approx(-4.0)
+    assert waiting_left_s(replace(END_TO_END, name="standard"), heavy) == pytest.approx(10.0)
+
+
 def test_without_measurements_everyone_gets_what_is_planned() -> None:
     shares = [share(END_TO_END, CHAIN, index)[0] for index in range(3)]
     assert [each.target_ms for each in shares] == pytest.approx([6000, 3000, 1000])

@@ -354,6 +354,11 @@ class SimulatedCluster:
         tier = self.engine.a.tier
         return float(tier["mean"].mean()), self.engine.work_scv()
 
+    def work_by_tier(self) -> Mapping[str, tuple[float, float]]:
+        """The same of each tier."""
+        rows = zip(self._tiers, self.engine.a.tier["mean"].tolist(), self.engine.a.tier["square"].tolist(), strict=True)
+        return {tier: (mean, max(0.0, square / mean**2 - 1.0)) for tier, mean, square in rows}
+
     # --- demo controls ---
 
     def surge(self, factor: float, duration_s: float) -> int:

@@ -103,7 +103,8 @@ def _parts(seen: Observation, tier: TierTarget, queue: QueueReading) -> tuple[Fl
         minutes = np.nan_to_num(series.values[-int(2 * deadline_s // series.step_s + 60) :]) * series.step_s
         came = np.diff(np.minimum(np.cumsum(minutes[::-1]), work_s), prepend=0.0)
         counted = np.flatnonzero(came > 0)
-        ages, parts = newest_s + series.step_s * (counted + 1.0), came[counted]
+        ages = np.asarray(newest_s + series.step_s * (counted + 1), np.float64)
+        parts = np.asarray(came[counted], np.float64)
     rest_s = work_s - float(parts.sum())
     if rest_s > 1e-6:
         # What came since the last whole minute is not in the series yet: it is not older than the oldest known.

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.special import ndtr
 
 from controller.core.capacity import deferrable, recent_load
 from controller.core.limits import limited_plan
@@ -207,25 +208,41 @@ def keep_alive(seen: Observation, memory: Memory) -> KeepAlive:
 
 
 def _least_bridged(seen: Observation, memory: Memory, gaps: int, cold_s: float) -> tuple[int, str]:
-    """How many of the gaps have to be bridged for the targets, and which tier says so.
-
-    A gap that is not makes one request wait for a cold start, less the warning that the stage before gives.
+    """How many of the gaps have to be bridged for the targets, and which tier says so: each that is not makes one
+    request wait for a cold start, less the warning that the stage before gives.
     """
-    before = upstream(seen)
-    visible_s = max(0.0, cold_s + TICK_S - (0.0 if before is None else before.work_mean_s))
-    tiers = [tier for tier in seen.envelope.tiers if not deferrable(tier)]
-    if visible_s <= 0 or not tiers:
-        return 0, ""
     requests = max(_requests_since(seen, memory.gaps[0][0] - memory.gaps[0][1]), float(gaps))
     allowed: list[tuple[float, str]] = []
-    for tier in tiers:
+    for tier in seen.envelope.tiers:
+        if deferrable(tier):
+            continue
         probability, target_s = probability_of(tier.statistic), tier.target_ms / 1000
         if probability is None:
-            allowed.append((requests * RESTARTS_SHARE * target_s / visible_s, tier.name))
-        elif visible_s > target_s:
-            allowed.append((requests * RESTARTS_SHARE * (1 - probability), tier.name))
+            each, total = _visible(upstream(seen), cold_s, 0.0)[0], requests * target_s
+        else:
+            each, total = _visible(upstream(seen), cold_s, target_s)[1], requests * (1 - probability)
+        if each > 0:
+            allowed.append((RESTARTS_SHARE * total / each, tier.name))
     most, name = min(allowed, default=(math.inf, ""))
     return (0, "") if most >= gaps else (gaps - math.floor(most), name)
+
+
+def _visible(before: StageReading | None, cold_s: float, over_s: float) -> tuple[float, float]:
+    """Of a cold start that is asked for when its request begins upstream: the mean seconds that the request waits here
+    for it, and how likely these are more than `over_s`. Without a stage before, all of it is waited for.
+
+    A request is seen half a tick after it began, on average, and comes when it has executed there, which is taken as
+    lognormal: the mean of the shortfall below a bound is that of a put (Black's formula).
+    """
+    bound_s = cold_s + TICK_S / 2
+    if before is None or before.work_mean_s <= 0:
+        return bound_s, float(bound_s > over_s)
+    sigma = math.sqrt(math.log1p(max(before.work_scv, 1e-6)))
+    mu = math.log(before.work_mean_s) - sigma * sigma / 2
+    at = (math.log(bound_s) - mu) / sigma
+    mean_s = bound_s * float(ndtr(at)) - before.work_mean_s * float(ndtr(at - sigma))
+    likely = float(ndtr((math.log(bound_s - over_s) - mu) / sigma)) if bound_s > over_s else 0.0
+    return max(0.0, mean_s), likely
 
 
 def _requests_since(seen: Observation, since_s: float) -> float:
