@@ -62,6 +62,13 @@ class Pipeline:
     batch: tuple[BatchService, ...] = ()
 
 
+def upstream(seen: Observation) -> StageReading | None:
+    """The stage before this one; None for the first of a chain, or outside one."""
+    services = [stage.service for stage in seen.chain]
+    index = services.index(seen.service) if seen.service in services else 0
+    return seen.chain[index - 1] if index > 0 else None
+
+
 def waiting_left_s(target: TierTarget, chain: Sequence[StageReading]) -> float:
     """What the target leaves for waiting in the whole chain; not above 0 where execution alone takes all of it.
 

@@ -14,8 +14,8 @@ from controller.core.finance import cheapest_per_speed
 from controller.core.limits import limited_plan
 from controller.core.plan import staying
 from controller.core.policies.base import Memory
-from controller.core.policies.rendering import upstream
 from controller.core.queueing import servers_for
+from controller.core.stages import upstream
 from controller.core.types import Observation, Offer, Plan, Reason, TierTarget
 from models.enums import Limit, Market
 
@@ -39,15 +39,19 @@ class Delivery:
         usable = [standing.offer for standing in seen.offers if standing.usable]
         offer = cheapest_per_speed(usable, Market.ON_DEMAND)
         speed = 1.0 if offer is None else offer.speed_ratio
-        here = staying(seen)
+        offers = {standing.offer.id: standing.offer for standing in seen.offers}
+        here = [replica for replica in staying(seen) if _persistent(offers.get(replica.offer_id))]
         last_s, last = memory.recommendations[-1] if memory.recommendations else (-math.inf, 0.0)
         size, sized = _size(seen, speed) if seen.now_s - last_s >= RESIZE_EVERY_S else (int(last), None)
         urgent = _urgent(seen, speed)
+        need = size if urgent is None else max(size, urgent[0])
         if sized is not None:
-            memory = memory.recommend(seen.now_s, size, SHRINK_AFTER_S)
-        elif urgent is not None and urgent[0] > size:
+            # After a restart what is found counts as needed just now.
+            found = len(here) if memory.since_s is None else 0
+            memory = memory.recommend(seen.now_s, max(need, found), SHRINK_AFTER_S)
+        elif need > size:
             # The fleet that was too small is not what to shrink back to a moment later.
-            newest = (last_s, float(urgent[0]))
+            newest = (last_s, float(need))
             memory = replace(memory, recommendations=(*memory.recommendations[:-1], newest))
         held = int(memory.highest())
         reasons = [sized or Reason(Limit.NONE, f"{size} replicas since the last sizing", {"size": size})]
@@ -56,19 +60,16 @@ class Delivery:
             reasons.append(Reason(Limit.SCALE_IN_CHECK, text, {"held": held, "size": size}))
         if urgent is not None and urgent[0] >= held:
             reasons.append(urgent[1])
-        offers = {standing.offer.id: standing.offer for standing in seen.offers}
-        persistent = [offers[r.offer_id] for r in here if _persistent(offers.get(r.offer_id))]
-        wanted = persistent[:held]
+        wanted = [offers[replica.offer_id] for replica in here][:held]
         if offer is not None:
             wanted += [offer] * (held - len(wanted))
         elif held > len(wanted):
             reasons.append(Reason(Limit.NO_CAPACITY, "no usable on-demand offer has a known price", {"size": size}))
-        busy = sum(replica.busy for replica in here)
-        price = 0.0 if offer is None else offer.price_usd_per_hour
+        idle = [offers[replica.offer_id] for replica in here if not replica.busy]
         numbers = {
-            **(reasons[0].numbers),
+            **reasons[0].numbers,
             "usd_per_hour": sum(one.price_usd_per_hour for one in wanted),
-            "idle_usd_per_hour": (len(here) - busy) * price,
+            "idle_usd_per_hour": sum(one.price_usd_per_hour for one in idle),
         }
         return limited_plan(seen, plan_id, self.name, wanted, offer, size, reasons, numbers), memory
 

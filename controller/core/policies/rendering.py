@@ -15,10 +15,12 @@ import numpy as np
 from scipy.special import ndtr
 
 from controller.core.capacity import deferrable, recent_load
+from controller.core.finance import cheapest_per_speed
 from controller.core.limits import limited_plan
 from controller.core.plan import staying
 from controller.core.policies.base import Memory
 from controller.core.queueing import probability_of, servers_for
+from controller.core.stages import upstream
 from controller.core.types import Observation, Offer, Plan, Reason, Replica, StageReading, TierTarget
 from models.enums import Limit, Market, ReplicaState
 
@@ -90,19 +92,8 @@ def _keep_order(replica: Replica) -> tuple[bool, bool]:
 
 def _offer(seen: Observation) -> Offer | None:
     """The cheapest serverless offer per unit of speed; without one the cheapest on demand."""
-    known = [s.offer for s in seen.offers if s.usable and math.isfinite(s.offer.price_usd_per_hour)]
-    for market in (Market.SERVERLESS, Market.ON_DEMAND):
-        found = [offer for offer in known if offer.market is market]
-        if found:
-            return min(found, key=lambda offer: (offer.usd_per_speed_hour, offer.id))
-    return None
-
-
-def upstream(seen: Observation) -> StageReading | None:
-    """The stage before this one; None for the first of a chain, or outside one."""
-    services = [stage.service for stage in seen.chain]
-    index = services.index(seen.service) if seen.service in services else 0
-    return seen.chain[index - 1] if index > 0 else None
+    usable = [standing.offer for standing in seen.offers if standing.usable]
+    return cheapest_per_speed(usable, Market.SERVERLESS) or cheapest_per_speed(usable, Market.ON_DEMAND)
 
 
 def _required(seen: Observation, speed: float) -> tuple[int, Reason]:

@@ -76,6 +76,20 @@ def test_what_waits_is_answered_before_the_next_sizing() -> None:
     assert after.desired == plan.desired
 
 
+def test_what_waits_at_the_hour_of_sizing_is_answered_too() -> None:
+    waiting = (QueueReading("premium", 900, 4, 900.0, 30.0), *IDLE[1:])
+    plan, _ = Delivery().plan(seen(queues=waiting), Memory(), "p")
+    assert plan.desired == 4 + 14
+
+
+def test_after_a_restart_it_keeps_what_it_finds() -> None:
+    here = tuple(replica(n, CPU) for n in range(9))
+    plan, memory = Delivery().plan(seen(replicas=here), Memory(), "p")
+    assert (plan.desired, plan.actions) == (9, ())
+    later, _ = Delivery().plan(seen(now_s=NOW + SHRINK_AFTER_S + 60, replicas=here), memory, "p")
+    assert later.desired < 9
+
+
 def test_a_storm_that_takes_every_spot_zone_is_not_felt() -> None:
     """All spot is lost twice while a request comes every two seconds."""
     offers = (
@@ -96,6 +110,7 @@ def test_a_storm_that_takes_every_spot_zone_is_not_felt() -> None:
 
 def test_without_telemetry_it_does_not_shrink() -> None:
     here = tuple(replica(n, CPU) for n in range(9))
-    plan, _ = Delivery().plan(replace(seen(replicas=here), telemetry_s=NOW - 900), Memory(), "p")
+    small = Memory().recommend(NOW - 60, 4, SHRINK_AFTER_S)
+    plan, _ = Delivery().plan(replace(seen(replicas=here), telemetry_s=NOW - 900), small, "p")
     assert plan.actions == ()
     assert plan.bound.limit is Limit.STALE_TELEMETRY
