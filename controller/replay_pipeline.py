@@ -19,10 +19,11 @@ from controller.backends.simulated import readings
 from controller.backends.simulated.arrivals import Arrivals, replicate
 from controller.backends.simulated.cluster import SimulatedCluster, Site
 from controller.backends.simulated.pipeline import SimulatedPipeline, StageWork
+from controller.core.activity import ActivityLog
 from controller.core.envelope import measure
 from controller.core.finance import DAY_S, HOUR_S, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
-from controller.core.policies.base import Policy
+from controller.core.policies.base import Paced, Policy
 from controller.core.policies.batch import Batch
 from controller.core.policies.delivery import Delivery
 from controller.core.policies.rendering import Rendering
@@ -40,12 +41,13 @@ from controller.replay import (
     Unrecorded,
     first_fleet,
     iso,
-    make_policy,
     past_loads,
     past_work,
     recorded,
+    remember_tenants,
     sum_up,
 )
+from controller.replay_policies import PolicyContext, make_policy
 from models.enums import LatencyOf, ServiceClass
 
 # How often the waits that the first stage's share follows from are measured anew.
@@ -131,7 +133,9 @@ class PipelineResult:
 
 @dataclass
 class _Service:
-    """One service of the run: its spec for figures, its cluster and its loop. `reading` is as it was before it ran."""
+    """One service of the run: its spec for figures, its cluster and its loop, due next at `due_s`. `reading` is as it
+    was before it ran.
+    """
 
     name: str
     service_class: ServiceClass
@@ -139,6 +143,8 @@ class _Service:
     cluster: SimulatedCluster
     ports: Ports
     reading: StageReading
+    tick_s: float
+    due_s: float
 
 
 @dataclass
@@ -167,14 +173,14 @@ class Fleet:
         return replace(seen, spend=spend, chain=self.chain if inside else ())
 
 
-def class_policy(service_class: ServiceClass, inference: str, past: Mapping[str, Series]) -> Policy:
-    """The policy of a class; inference has the one of that name, with its own recorded load. ValueError for another."""
+def class_policy(service_class: ServiceClass, inference: str, context: PolicyContext) -> Policy:
+    """The policy of a class; inference has the one of that name. PolicyError for a name that there isn't."""
     others: dict[ServiceClass, Policy] = {
         ServiceClass.RENDERING: Rendering(),
         ServiceClass.DELIVERY: Delivery(),
         ServiceClass.BATCH: Batch(),
     }
-    return others.get(service_class) or make_policy(inference, past)
+    return others.get(service_class) or make_policy(inference, context)
 
 
 def run_pipeline(
@@ -190,7 +196,7 @@ def run_pipeline(
     arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
     fleet = Fleet()
     chain = [_expected(spec, stage) for stage in pipeline.stages]
-    stages = [_stage(spec, stage, chain, i, past, fleet) for i, stage in enumerate(pipeline.stages)]
+    stages = [_stage(spec, stage, chain, i, past, arrivals, fleet) for i, stage in enumerate(pipeline.stages)]
     batch = [_batch(spec, service, fleet) for service in pipeline.batch]
     services = [*stages, *batch]
     order = [*reversed(stages), *batch]
@@ -209,9 +215,11 @@ def run_pipeline(
             waits, waits_s = [_waits(stage, spec.envelope.tiers) for stage in stages], now_s + WAITS_EVERY_S
         fleet.chain = tuple(_reading(stage, waits[i]) for i, stage in enumerate(stages))
         for service in order:
-            reconcile(now_s, service.ports)
+            if service.due_s <= now_s:
+                reconcile(now_s, service.ports)
+                service.due_s = now_s + service.tick_s
         progress(min(1.0, (now_s - spec.from_s) / (spec.to_s - spec.from_s)))
-        now_s += spec.tick_s
+        now_s = min(service.due_s for service in services)
     joined.advance(now_s)
     for service in batch:
         service.cluster.advance(now_s)
@@ -237,12 +245,15 @@ def _stage(
     chain: Sequence[StageReading],
     index: int,
     past: Mapping[str, Series],
+    arrivals: Arrivals,
     fleet: Fleet,
 ) -> _Service:
     reading = chain[index]
     ratio = reading.work_mean_s / chain[0].work_mean_s
     loads = {tier: replace(series, values=series.values * ratio) for tier, series in past.items()}
-    policy = Staged(class_policy(stage.service_class, spec.policy, loads))
+    # Only the first stage's arrivals are known ahead, to a policy that may look at them.
+    inner = class_policy(stage.service_class, spec.policy, PolicyContext(loads, spec, arrivals if index == 0 else None))
+    policy = Staged(inner)
     planned = replace(spec.envelope, tiers=tuple(planned_share(tier, chain, index) for tier in spec.envelope.tiers))
     own = replace(
         spec,
@@ -253,6 +264,11 @@ def _stage(
         boot_s=stage.boot_s,
     )
     service = _service(own, stage.service, reading, policy, spec.envelope, loads, fleet, preempts=index == 0)
+    service.tick_s = inner.tick_s if isinstance(inner, Paced) else spec.tick_s
+    if index == 0 and past:
+        log = ActivityLog(len(spec.envelope.tiers))
+        remember_tenants(spec, log)
+        service.ports.observer.activity = log
     if stage.service_class in (ServiceClass.INFERENCE, ServiceClass.DELIVERY):
         first_fleet(service.cluster, own, loads)
     return service
@@ -320,7 +336,7 @@ def _service(
         policy=policy,
         around=fleet.around,
     )
-    return _Service(name, reading.service_class, spec, cluster, ports, reading)
+    return _Service(name, reading.service_class, spec, cluster, ports, reading, spec.tick_s, spec.from_s)
 
 
 def _waits(stage: _Service, tiers: Sequence[TierTarget]) -> Mapping[str, float | None]:

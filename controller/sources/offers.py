@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from controller.core.prices import price_problems
 from controller.core.types import Offer
 from controller.sources.base import quoted
 from controller.sources.tables import Table, numbers, read_table
@@ -59,18 +60,23 @@ class OfferProblem:
         return f"row {self.row}, {self.offer_id}: {self.why}"
 
 
-def read_offers(path: str | Path, *, cpu: bool = False) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
+def read_offers(
+    path: str | Path, *, whole_nodes: bool = False, cpu: bool = False
+) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
     """The usable offers of a price list, in its order, and what is wrong with the others.
 
     A row gives an on-demand offer, and a spot or serverless offer where such a price is given; a blank price means not
-    offered. A place without zones stands for its own zone. `cpu`: a machine without a GPU (gpu_count 0) may be used.
-    Raises InputError for what `read_table` refuses.
+    offered. A place without zones stands for its own zone. `whole_nodes`: those of several GPUs too, which the planner
+    counts and no backend starts yet. `cpu`: machines without a GPU (gpu_count 0) too. Raises InputError for what
+    `read_table` refuses.
     """
     required = [name for name in OFFER_COLUMNS if name not in NOT_NEEDED]
-    return offers_of(read_table(path, required, (SPEED_COLUMN, SERVERLESS_COLUMN)), cpu=cpu)
+    return offers_of(read_table(path, required, (SPEED_COLUMN, SERVERLESS_COLUMN)), whole_nodes=whole_nodes, cpu=cpu)
 
 
-def offers_of(table: Table, *, cpu: bool = False) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
+def offers_of(
+    table: Table, *, whole_nodes: bool = False, cpu: bool = False
+) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
     """The same, of a table that has been read."""
     offers: list[tuple[int, Offer]] = []
     problems: list[OfferProblem] = []
@@ -78,7 +84,7 @@ def offers_of(table: Table, *, cpu: bool = False) -> tuple[tuple[Offer, ...], tu
         cell = {name: cells[index] for name, cells in table.columns.items()}
         zone = cell["zone"] or cell["region"]
         name = f"{cell['instance_type']}/{zone}"
-        wrong = _row_problem(row, name, cell, cpu)
+        wrong = _row_problem(row, name, cell, 0 if cpu else 1, whole_nodes)
         if wrong is not None:
             problems.append(wrong)
             continue
@@ -106,20 +112,24 @@ def offers_of(table: Table, *, cpu: bool = False) -> tuple[tuple[Offer, ...], tu
     times = Counter(offer.id for _, offer in offers)
     twice = "it is listed more than once, so its price is not known"
     problems += [OfferProblem(row, offer.id, twice, "instance_type") for row, offer in offers if times[offer.id] > 1]
-    usable = tuple(offer for _, offer in offers if times[offer.id] == 1)
+    once = [(row, offer) for row, offer in offers if times[offer.id] == 1]
+    absurd = price_problems(offer for _, offer in once)
+    priced_in = dict(_PRICES)
+    problems += [OfferProblem(row, o.id, absurd[o.id], priced_in[o.market]) for row, o in once if o.id in absurd]
+    usable = tuple(offer for _, offer in once if offer.id not in absurd)
     return usable, tuple(sorted(problems, key=lambda problem: problem.row))
 
 
-def _row_problem(row: int, name: str, cell: dict[str, str], cpu: bool) -> OfferProblem | None:
+def _row_problem(row: int, name: str, cell: dict[str, str], least_gpus: int, whole_nodes: bool) -> OfferProblem | None:
     """Why no offer of a row can be used; None when they may."""
     if not cell["instance_type"]:
         return OfferProblem(row, name, "it has no instance type", "instance_type")
     if not cell["zone"] and not cell["region"]:
         return OfferProblem(row, name, "it has neither a zone nor a region", "zone")
     gpus = _number(cell["gpu_count"])
-    if not (gpus >= (0 if cpu else 1) and gpus == math.floor(gpus)):
+    if not (gpus >= least_gpus and gpus == math.floor(gpus)):
         return OfferProblem(row, name, f"gpu_count {quoted(cell['gpu_count'])} is no number of GPUs", "gpu_count")
-    if gpus > 1:
+    if gpus > 1 and not whole_nodes:
         why = f"it has {gpus:.0f} GPUs; only instances with one GPU can be used for now"
         return OfferProblem(row, name, why, "gpu_count", sound=True)
     speed = cell.get(SPEED_COLUMN, "")

@@ -1,8 +1,8 @@
 """A chain of simulated clusters: a request that finishes in one stage arrives in the next at that instant.
 
 The stages advance in order. When a stage has reached a time, every arrival of the next up to that time is known, so
-that the chain is exact whatever the step. A request keeps its tier; what it executes in a stage follows from its
-recorded execution.
+that the chain is exact whatever the step. A request keeps its tier and tenant; what it executes in a stage follows from
+its recorded execution.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,8 @@ class SimulatedPipeline:
         first = self.clusters[0].engine
         if first.requests:
             raise ValueError("the requests of a chain are given once")
-        first.expect(Arrivals(recorded.arrived_s, self._work[0].of(recorded.work_s), recorded.tier))
+        work_s = self._work[0].of(recorded.work_s)
+        first.expect(Arrivals(recorded.arrived_s, work_s, recorded.tier, recorded.tenant))
         origin = np.empty(len(recorded), _ORIGIN)
         origin["number"], origin["recorded"] = np.arange(len(recorded)), recorded.work_s
         self._origin[0], self._count[0] = origin, len(recorded)
@@ -88,7 +89,8 @@ class SimulatedPipeline:
         self._origin[stage + 1][at : at + len(origin)] = origin
         self._count[stage + 1] = at + len(origin)
         work_s = self._work[stage + 1].of(origin["recorded"])
-        self.clusters[stage + 1].engine.expect(Arrivals(finished[fresh].copy(), work_s, rows["tier"][fresh].copy()))
+        tier, tenant = (rows[name][fresh].astype(np.int64) for name in ("tier", "tenant"))
+        self.clusters[stage + 1].engine.expect(Arrivals(finished[fresh].copy(), work_s, tier, tenant))
 
     def times(self) -> npt.NDArray[np.float64]:
         """Arrival, start and finish of every request in every stage, epoch seconds. Shape (requests, stages, 3), in

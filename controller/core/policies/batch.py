@@ -15,7 +15,8 @@ import numpy as np
 
 from controller.core.finance import cheapest_per_speed
 from controller.core.limits import burn_left, limited_plan
-from controller.core.mix import SPOT_WORTH, spot_usable
+from controller.core.mix import spot_usable
+from controller.core.mix_choice import SPOT_WORTH
 from controller.core.plan import staying
 from controller.core.policies.base import Memory
 from controller.core.types import FloatArray, Observation, Offer, Plan, QueueReading, Reason, Replica, TierTarget

@@ -36,6 +36,16 @@ RECENT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
+class RenderingMemory(Memory):
+    """`idle_since_s[k]`: since when k replicas have been enough; None: more are needed. `gaps`: when such a time ended
+    and how long it was, seconds, newest last.
+    """
+
+    idle_since_s: tuple[float | None, ...] = ()
+    gaps: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class KeepAlive:
     """How long a replica stays after its last request, and what the same gaps would have cost: seconds of a replica
     idle and booting, with this stay.
@@ -57,11 +67,14 @@ class Rendering:
         offer, offers = _offer(seen), {standing.offer.id: standing.offer for standing in seen.offers}
         speed = 1.0 if offer is None else offer.speed_ratio
         required, reason = _required(seen, speed)
-        memory = _learn(memory, required, seen.now_s)
-        stay = keep_alive(seen, memory)
-        memory = memory.recommend(seen.now_s, required, stay.seconds)
-        held = max(required, int(memory.highest()))
         here = staying(seen)
+        # After a restart what is found counts as needed just now.
+        known = memory if isinstance(memory, RenderingMemory) else RenderingMemory()
+        found = len(here) if known.since_s is None else 0
+        known = _learn(known, required, seen.now_s)
+        stay = keep_alive(seen, known)
+        known = known.recommend(seen.now_s, max(required, found), stay.seconds)
+        held = max(required, int(known.highest()))
         reasons = [reason]
         # What waits for its first request idles too: a reason only where something stays for it.
         if held > required and len(here) > required:
@@ -82,7 +95,7 @@ class Rendering:
             "idle_usd_per_hour": sum(offers[replica.offer_id].price_usd_per_hour for replica in idle),
             "usd_per_hour": sum(one.price_usd_per_hour for one in wanted),
         }
-        return limited_plan(seen, plan_id, self.name, wanted, offer, required, reasons, numbers), memory
+        return limited_plan(seen, plan_id, self.name, wanted, offer, required, reasons, numbers), known
 
 
 def _keep_order(replica: Replica) -> tuple[bool, bool]:
@@ -155,7 +168,7 @@ def _required(seen: Observation, speed: float) -> tuple[int, Reason]:
     return required, Reason(limit, text, numbers)
 
 
-def _learn(memory: Memory, required: int, now_s: float) -> Memory:
+def _learn(memory: RenderingMemory, required: int, now_s: float) -> RenderingMemory:
     """Note for each number of replicas since when it has been enough, and the gaps that end now."""
     since = list(memory.idle_since_s)
     ended = [(now_s, now_s - at) for at in since[:required] if at is not None]
@@ -166,7 +179,7 @@ def _learn(memory: Memory, required: int, now_s: float) -> Memory:
     return replace(memory, idle_since_s=tuple(since), gaps=(*memory.gaps, *ended)[-MOST_GAPS:])
 
 
-def keep_alive(seen: Observation, memory: Memory) -> KeepAlive:
+def keep_alive(seen: Observation, memory: RenderingMemory) -> KeepAlive:
     """The stay that would have cost least over the gaps remembered and keeps restarts within the target."""
     cold_s = seen.boot_s + seen.load_model_s
     gaps = np.sort(np.array([length for _, length in memory.gaps]))
@@ -198,7 +211,7 @@ def keep_alive(seen: Observation, memory: Memory) -> KeepAlive:
     return KeepAlive(seconds, float(idle[best]), float(restart[best]), Reason(limit, text, numbers))
 
 
-def _least_bridged(seen: Observation, memory: Memory, gaps: int, cold_s: float) -> tuple[int, str]:
+def _least_bridged(seen: Observation, memory: RenderingMemory, gaps: int, cold_s: float) -> tuple[int, str]:
     """How many of the gaps have to be bridged for the targets, and which tier says so: each that is not makes one
     request wait for a cold start, less the warning that the stage before gives.
     """

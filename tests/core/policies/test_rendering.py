@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from controller.core.limits import burn_left
 from controller.core.policies.base import Memory
-from controller.core.policies.rendering import FEWEST_GAPS, TICK_S, Rendering, _visible, keep_alive
+from controller.core.policies.rendering import FEWEST_GAPS, TICK_S, Rendering, RenderingMemory, _visible, keep_alive
 from controller.core.types import Observation, QueueReading, StageReading
 from models.enums import Limit, Market, Mode, OverrideKind, ReplicaState, ServiceClass
 from tests.backends.driven import Driven
@@ -84,8 +84,22 @@ def test_more_to_do_never_asks_for_less(fewer: int, more: int, running_before: i
     assert plans[0].desired <= plans[1].desired
 
 
-def with_gaps(*lengths: float) -> Memory:
-    return Memory(gaps=tuple((NOW - 1000.0 + n, length) for n, length in enumerate(lengths)))
+def watched() -> RenderingMemory:
+    """Of a policy that has run for a while and needed nothing."""
+    return RenderingMemory().recommend(NOW - 60, 0, COLD_S)
+
+
+def test_after_a_restart_what_is_found_stays_for_a_while() -> None:
+    plan, memory = Rendering().plan(seen(0, replicas=(replica(1, SERVERLESS),)), Memory(), "p")
+    assert plan.actions == ()
+    later, _ = Rendering().plan(
+        seen(0, replicas=(replica(1, SERVERLESS),), now_s=NOW + 15, telemetry_s=NOW + 15), memory, "p"
+    )
+    assert [action.replica_id for action in later.actions] == ["r-000001"]
+
+
+def with_gaps(*lengths: float) -> RenderingMemory:
+    return RenderingMemory(gaps=tuple((NOW - 1000.0 + n, length) for n, length in enumerate(lengths)))
 
 
 def test_with_too_few_gaps_a_replica_stays_as_long_as_a_cold_start() -> None:
@@ -140,7 +154,9 @@ def test_what_is_seen_of_a_cold_start_upstream_agrees_with_a_simulation() -> Non
 
 def test_idle_dollars_are_shown() -> None:
     waiting = tuple(replica(n, SERVERLESS) for n in range(3))
-    plan, _ = Rendering().plan(seen(0, replicas=waiting), Memory(recommendations=((NOW - 5, 3.0),)), "p")
+    plan, _ = Rendering().plan(
+        seen(0, replicas=waiting), RenderingMemory(recommendations=((NOW - 5, 3.0),), since_s=NOW - 5), "p"
+    )
     assert plan.numbers["idle_usd_per_hour"] == pytest.approx(4.5)
     assert plan.desired == 3
     assert plan.bound.limit is Limit.IDLE_COST
@@ -156,7 +172,7 @@ def test_the_cap_a_pause_stale_telemetry_and_a_mode_beat_it() -> None:
     paused, _ = Rendering().plan(seen(queued=3, overrides=(override(OverrideKind.PAUSE),)), Memory(), "p")
     assert paused.actions == ()
     old = (replica(1, SERVERLESS), replica(2, SERVERLESS))
-    stale, _ = Rendering().plan(seen(0, replicas=old, telemetry_s=NOW - 900), Memory(), "p")
+    stale, _ = Rendering().plan(seen(0, replicas=old, telemetry_s=NOW - 900), watched(), "p")
     assert (stale.actions, stale.bound.limit) == ((), Limit.STALE_TELEMETRY)
     advised, _ = Rendering().plan(seen(queued=1, mode=Mode.ADVISE), Memory(), "p")
     assert (advised.actions, advised.bound.limit) == ((), Limit.MODE)
@@ -225,5 +241,5 @@ def test_a_stage_that_sees_upstream_hides_the_cold_start() -> None:
 def test_the_busy_are_not_let_go() -> None:
     here = (replica(1, SERVERLESS, busy=True), replica(2, SERVERLESS), replica(3, SERVERLESS, ReplicaState.BOOTING))
     queues = (QueueReading("premium", 0, 1, 0.0, 0.0), *IDLE[1:])
-    plan, _ = Rendering().plan(seen(0, replicas=here, queues=queues), Memory(), "p")
+    plan, _ = Rendering().plan(seen(0, replicas=here, queues=queues), watched(), "p")
     assert {action.replica_id for action in plan.actions} == {"r-000002", "r-000003"}
