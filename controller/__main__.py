@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
         default=["heddle"],
         help="a policy by name, with parameters if any: see below; several are replayed and compared",
     )
+    replay.add_argument("--pipeline", type=Path, help="YAML: a chain of services that each request passes, end to end")
     replay.add_argument("--envelope", type=Path, required=True, help="YAML: tiers, targets, spend cap")
     replay.add_argument("--offers", type=Path, required=True, help="CSV of prices")
     replay.add_argument("--spot", type=Path, help="spot availability; without it spot is always available")

@@ -14,8 +14,9 @@ from controller.backends.simulated.cluster import SimulatedCluster, Site
 from controller.backends.simulated.demo_jobs import DemoJobs, runaway_job
 from controller.backends.simulated.jobs import JobsSim
 from controller.clock import VirtualClock, to_datetime, to_seconds
+from controller.core.activity import ActivityLog
 from controller.core.types import Envelope, FloatArray, Offer, Series
-from controller.replay import minute_loads, recorded, spot_zones, zones_of
+from controller.replay import count_tenants, minute_loads, recorded, spot_zones, zones_of
 from controller.settings import Settings
 from controller.sources.base import AvailabilitySeries, InputError, RequestTrace
 from controller.sources.offers import OfferProblem, read_offers
@@ -116,6 +117,16 @@ def history(world: World, settings: Settings, envelope: Envelope) -> dict[str, S
         return {}
     feed = Feed(recorded(world.trace, envelope), settings.scale, settings.jitter_s, settings.seed, world.trace_end_s)
     return minute_loads(feed.between(first_s, world.warm_from_s), envelope.tiers, first_s, world.warm_from_s)
+
+
+def remember_tenants(world: World, settings: Settings, envelope: Envelope, log: ActivityLog) -> None:
+    """What tenants did from the trace's first day until the simulation takes over."""
+    first_s = math.floor(float(world.trace.arrived_s[0]) / 86400) * 86400.0
+    if first_s < world.warm_from_s:
+        feed = Feed(
+            recorded(world.trace, envelope), settings.scale, settings.jitter_s, settings.seed, world.trace_end_s
+        )
+        count_tenants(feed.between(first_s, world.warm_from_s), len(envelope.tiers), first_s, world.warm_from_s, log)
 
 
 def first_fleet(cluster: SimulatedCluster, past: Mapping[str, Series]) -> None:

@@ -21,7 +21,7 @@ import numpy as np
 from controller.core.types import FloatArray
 from controller.signal_import import add_signal_parser, signal_rows
 from controller.sources.base import InputError, quoted
-from controller.sources.offers import NOT_NEEDED, OFFER_COLUMNS, SPEED_COLUMN, offers_of
+from controller.sources.offers import NOT_NEEDED, OFFER_COLUMNS, SERVERLESS_COLUMN, SPEED_COLUMN, offers_of
 from controller.sources.tables import Table, read_table
 from controller.sources.times import zone_named
 from controller.sources.traces import (
@@ -36,6 +36,8 @@ from controller.sources.traces import (
 
 REQUEST_COLUMNS: Final = ("arrived_at", "tenant", "task", "status", "exec_seconds")
 
+# Columns that a price list may do without, and then the file made of it does, too.
+_MAY_LACK: Final = (SERVERLESS_COLUMN, SPEED_COLUMN)
 _UNITS_PER_SECOND: Final = {"s": 1.0, "ms": 1000.0}
 
 Rows = Iterable[Sequence[object]]
@@ -173,9 +175,9 @@ def _moment(at_s: float) -> str:
 
 def _offers(args: argparse.Namespace) -> tuple[Sequence[str], Rows, str]:
     theirs, given = _pairs(args.column, "--column"), _pairs(args.set, "--set")
-    called = {name: theirs.get(name, name) for name in (*OFFER_COLUMNS, SPEED_COLUMN) if name not in given}
+    called = {name: theirs.get(name, name) for name in (*OFFER_COLUMNS, *_MAY_LACK) if name not in given}
     required = [called[name] for name in OFFER_COLUMNS if name in called and (name in theirs or name not in NOT_NEEDED)]
-    optional = [called[name] for name in (*NOT_NEEDED, SPEED_COLUMN) if name in called and called[name] not in required]
+    optional = [called[name] for name in (*NOT_NEEDED, *_MAY_LACK) if name in called and called[name] not in required]
     if len(set(called.values())) < len(called) or not required:
         raise InputError(
             "--column", None, None, "two columns can't come from one", "name a column of the file for each"
@@ -189,7 +191,7 @@ def _offers(args: argparse.Namespace) -> tuple[Sequence[str], Rows, str]:
         if not problem.sound:
             column = called.get(problem.column, problem.column)
             raise InputError(args.file, problem.row, column, f"{problem.offer_id}: {problem.why}", "correct the row")
-    header = [name for name in (*OFFER_COLUMNS, SPEED_COLUMN) if name in cells or name != SPEED_COLUMN]
+    header = [name for name in (*OFFER_COLUMNS, *_MAY_LACK) if name in cells or name not in _MAY_LACK]
     rows = zip(*(cells.get(name, [""] * len(table)) for name in header), strict=True)
     return header, rows, _describe_offers(table, len(offers), len(problems))
 
@@ -207,8 +209,8 @@ def _pairs(words: Sequence[str], flag: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
         name, equals, value = (part.strip() for part in word.partition("="))
-        if not equals or not value or name not in (*OFFER_COLUMNS, SPEED_COLUMN) or name in found:
-            remedy = f"write {flag} NAME=…, once for a NAME of {', '.join((*OFFER_COLUMNS, SPEED_COLUMN))}"
+        if not equals or not value or name not in (*OFFER_COLUMNS, *_MAY_LACK) or name in found:
+            remedy = f"write {flag} NAME=…, once for a NAME of {', '.join((*OFFER_COLUMNS, *_MAY_LACK))}"
             raise InputError(flag, None, None, f"{quoted(word)} is not understood", remedy)
         found[name] = value
     return found

@@ -5,7 +5,7 @@ plan is recorded before anything is done, so that a crash at any point resumes w
 guard has its own cadence (`guardrail`); its verdicts are in the state that the next tick observes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -58,6 +58,9 @@ class Record(Protocol):
 class Ports:
     """What one service's loop is wired to. `memory` is the policy's, from tick to tick; `would_memory` that of the
     planner while the reactive net acts.
+
+    `around` adds what a service sees beyond itself: the other stages of its chain, and what the rest of the fleet
+    spends of the cap they share.
     """
 
     backend: Backend
@@ -69,6 +72,7 @@ class Ports:
     policy: Policy
     memory: Memory = field(default_factory=Memory)
     would_memory: Memory | None = None
+    around: Callable[[Observation], Observation] = lambda seen: seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,7 @@ def observe(now_s: float, ports: Ports) -> tuple[ClusterState, Observation]:
     state, seen = ports.observer.look(
         now_s, ports.backend, ports.telemetry, record.envelope(), record.overrides(now_s), record.mode(), ports.work()
     )
-    return state, replace(seen, authority=record.authority())
+    return state, ports.around(replace(seen, authority=record.authority()))
 
 
 def beside(plan: Plan, seen: Observation, ports: Ports) -> Plan:

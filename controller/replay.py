@@ -19,7 +19,7 @@ import pandas as pd
 from controller.backends.base import ClusterState
 from controller.backends.simulated import kernel
 from controller.backends.simulated.activity import ActivityMeter
-from controller.backends.simulated.arrivals import Arrivals, Recorded, replicate
+from controller.backends.simulated.arrivals import Arrivals, Recorded, joined, replicate
 from controller.backends.simulated.cluster import SimulatedCluster, Site, model_loads_s, replica_id
 from controller.backends.simulated.engine import ZoneSeries
 from controller.clairvoyance import SPARES, attains, carry_out, smallest
@@ -246,7 +246,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     window = spec.requests.window(spec.from_s, spec.to_s)
     if not len(window):
         raise ValueError("no request arrives in the window: check --from and --to")
-    past = _history(spec)
+    past = past_loads(spec)
     arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
 
     def foreseen() -> Mapping[str, object]:
@@ -285,18 +285,18 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         now_s += tick_s
     cluster.advance(now_s)
     progress(1.0)
-    return _result(spec, cluster, now_s, window.skipped)
+    return sum_up(spec, cluster, now_s, window.skipped)
 
 
 def clairvoyant_limit(spec: ReplaySpec) -> ReplayResult:
     """What `run_replay` gives under the clairvoyant policy, without the loop around it: for fleets of hundreds."""
     window = spec.requests.window(spec.from_s, spec.to_s)
-    past = _history(spec)
+    past = past_loads(spec)
     arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
     schedule, fifo = _cheapest_schedule(spec, arrivals, past)
     cluster = _cluster(spec, fifo, arrivals, past)
     end_s = carry_out(cluster, schedule, spec.from_s, spec.to_s, LONGEST_DRAIN_S)
-    return _result(spec, cluster, end_s, window.skipped)
+    return sum_up(spec, cluster, end_s, window.skipped)
 
 
 def _cheapest_schedule(spec: ReplaySpec, arrivals: Arrivals, past: Mapping[str, Series]) -> tuple[Schedule, bool]:
@@ -381,7 +381,7 @@ def _markets(
 
 def _cluster(spec: ReplaySpec, fifo: bool, arrivals: Arrivals, past: Mapping[str, Series]) -> SimulatedCluster:
     """The cluster at the window's start: the requests to come and the first fleet."""
-    mean_s, scv = _work(spec)
+    mean_s, scv = past_work(spec)
     site = Site(
         service=SERVICE,
         tiers=spec.envelope.tiers,
@@ -397,11 +397,11 @@ def _cluster(spec: ReplaySpec, fifo: bool, arrivals: Arrivals, past: Mapping[str
     )
     cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
     cluster.engine.expect(arrivals)
-    _first_fleet(cluster, spec, past)
+    first_fleet(cluster, spec, past)
     return cluster
 
 
-def _history(spec: ReplaySpec) -> dict[str, Series]:
+def past_loads(spec: ReplaySpec) -> dict[str, Series]:
     """Minutes of load before the window, from the history file and what precedes the window in the requests."""
     parts = _past(spec)
     if not parts:
@@ -423,23 +423,25 @@ def _history(spec: ReplaySpec) -> dict[str, Series]:
     return loads
 
 
+def count_tenants(
+    arrivals: Arrivals, tiers: int, from_s: float, to_s: float, log: ActivityLog, gap: tuple[float, float] = (0.0, 0.0)
+) -> None:
+    """Adds what tenants did in [from_s, to_s), counted as the cluster does; in the `gap` nobody measured."""
+    tenant = np.full(len(arrivals), -1, np.int64) if arrivals.tenant is None else arrivals.tenant
+    values = ActivityMeter(tiers, from_s).count(arrivals.arrived_s, arrivals.tier, tenant, to_s)
+    bins_s = from_s + BIN_S * np.arange(values.shape[2])
+    log.add(from_s, values, (bins_s < gap[0]) | (bins_s + BIN_S > gap[1]))
+
+
 def remember_tenants(spec: ReplaySpec, log: ActivityLog) -> None:
-    """What tenants did before the window, as the cluster will count it."""
+    """What tenants did before the window."""
     parts = _past(spec)
     first_s = math.floor(min(float(part.arrived_s[0]) for part in parts) / 3600) * 3600.0
-    meter = ActivityMeter(len(spec.envelope.tiers), first_s)
     copies = [
         replicate(recorded(part, spec.envelope), spec.scale, spec.jitter_s, spec.seed + number, first_s, spec.from_s)
         for number, part in enumerate(parts)
     ]
-    arrived_s = np.concatenate([part.arrived_s for part in copies])
-    order = np.argsort(arrived_s, kind="stable")
-    tier = np.concatenate([part.tier for part in copies])[order]
-    tenants = np.concatenate([part.tenant for part in copies if part.tenant is not None])[order]
-    values = meter.count(arrived_s[order], tier, tenants, spec.from_s)
-    ends_s, goes_on_s = _unmeasured(spec, parts)
-    bins_s = first_s + BIN_S * np.arange(values.shape[2])
-    log.add(first_s, values, (bins_s < ends_s) | (bins_s + BIN_S > goes_on_s))
+    count_tenants(joined(copies), len(spec.envelope.tiers), first_s, spec.from_s, log, _unmeasured(spec, parts))
 
 
 def _past(spec: ReplaySpec) -> list[RequestTrace]:
@@ -463,13 +465,14 @@ def _unmeasured(spec: ReplaySpec, parts: Sequence[RequestTrace]) -> tuple[float,
     return (ends_s, goes_on_s) if goes_on_s - ends_s > 3600.0 else (0.0, 0.0)
 
 
-def _work(spec: ReplaySpec) -> tuple[float, float]:
+def past_work(spec: ReplaySpec) -> tuple[float, float]:
     """Mean execution seconds and squared coefficient of variation of history; of nothing known, 30 s and 1."""
     work = np.concatenate([np.empty(0), *(part.work_s for part in _past(spec))])
     return (30.0, 1.0) if len(work) < 2 else (float(work.mean()), float(work.var() / work.mean() ** 2))
 
 
-def _first_fleet(cluster: SimulatedCluster, spec: ReplaySpec, past: Mapping[str, Series]) -> None:
+def first_fleet(cluster: SimulatedCluster, spec: ReplaySpec, past: Mapping[str, Series]) -> None:
+    """What every policy starts with, see above. ValueError where nothing is sold on demand."""
     offer = cheapest_per_speed(list(spec.offers), Market.ON_DEMAND)
     if offer is None:
         raise ValueError("no on-demand offer with a known price: nothing to start with")
@@ -478,7 +481,8 @@ def _first_fleet(cluster: SimulatedCluster, spec: ReplaySpec, past: Mapping[str,
         cluster.start(offer.id, ready_at_once=True)
 
 
-def _result(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: int) -> ReplayResult:
+def sum_up(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: int) -> ReplayResult:
+    """The figures of a cluster that ran from the window's start to end_s; what still runs is billed until then."""
     replicas = _replica_table(spec, cluster, end_s)
     requests = _request_table(spec, cluster)
     hours = np.arange(0.0, max(end_s - spec.from_s, 3600.0), 3600.0)
@@ -491,7 +495,7 @@ def _result(spec: ReplaySpec, cluster: SimulatedCluster, end_s: float, skipped: 
     count = cluster.engine.a.counts
     summary = Summary(
         policy=spec.policy,
-        window=(_iso(spec.from_s), _iso(spec.to_s)),
+        window=(iso(spec.from_s), iso(spec.to_s)),
         seed=spec.seed,
         scale=spec.scale,
         requests=len(requests),
@@ -567,5 +571,6 @@ def _tier_result(requests: pd.DataFrame, tier: TierTarget) -> TierResult:
     return TierResult(len(mine), float(wait.mean()), p50, p95, p99, float(wait.max()), met)
 
 
-def _iso(at_s: float) -> str:
+def iso(at_s: float) -> str:
+    """An epoch time as a summary writes it."""
     return pd.Timestamp(at_s, unit="s", tz="UTC").strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -18,9 +18,11 @@ from controller.core.envelope import EnvelopeError, EnvelopeFacts, EnvelopeProbl
 from controller.core.types import Envelope, Offer
 from controller.replay import SERVICE, ReplaySpec, Summary, run_replay, spot_zones, zones_of
 from controller.replay_comparison import side_by_side, write_comparison
+from controller.replay_pipeline import PipelineSummary, run_pipeline
 from controller.replay_policies import PolicyError, parse_policy
 from controller.sources.base import InputError, RequestTrace
 from controller.sources.offers import read_offers
+from controller.sources.pipelines import read_pipeline
 from controller.sources.times import flag_time
 from controller.sources.traces import parse_zone_map, read_availability, read_load_times, read_requests
 
@@ -35,6 +37,8 @@ def run(args: argparse.Namespace) -> int:
     before anything is written.
     """
     policies, spec = args.policy, read_spec(args)
+    if args.pipeline is not None:
+        return _run_pipeline(args, spec)
     summaries: list[Summary] = []
     for policy in policies:
         shown = _Progress(sys.stderr.isatty(), f"replaying {policy}" if len(policies) > 1 else "replaying")
@@ -61,6 +65,21 @@ def run(args: argparse.Namespace) -> int:
 def folder_of(policy: str) -> str:
     """The folder of a policy's files: its name as it was given, with what no folder may have in its name replaced."""
     return re.sub(r"[^\w.=,+-]", "-", policy)
+
+
+def _run_pipeline(args: argparse.Namespace, spec: ReplaySpec) -> int:
+    if len(args.policy) > 1:
+        raise InputError("--policy", None, None, "a chain is replayed under one policy", "name one")
+    shown = _Progress(sys.stderr.isatty(), "replaying")
+    pipeline = read_pipeline(args.pipeline, offers=spec.offers, boot_s=spec.boot_s, load_times_s=spec.load_times_s)
+    try:
+        result = run_pipeline(spec, pipeline, shown)
+    except ValueError as error:
+        raise InputError(str(args.pipeline), None, None, str(error), "see the requests, offers and window") from error
+    result.write(args.out)
+    print(pipeline_report(result.summary))
+    print(f"written: {args.out}/summary.json, requests.csv, and a folder a service")
+    return 0
 
 
 def read_spec(args: argparse.Namespace) -> ReplaySpec:
@@ -199,3 +218,34 @@ def report(summary: Summary) -> str:
             f"p99 {tier.wait_p99_s:.2f} s, max {tier.wait_max_s:.1f} s: target {word}"
         )
     return "\n".join(lines)
+
+
+def pipeline_report(summary: PipelineSummary) -> str:
+    """A chain's summary for people."""
+    within = summary.hours_within_cap_ratio
+    lines = [
+        f"{summary.pipeline}: {summary.requests:,} requests through {len(summary.services)} services, "
+        f"${summary.cost_usd:,.2f}, costliest hour ${summary.costliest_hour_usd:.2f}"
+        + ("" if within is None else f", {within:.1%} of hours within the cap")
+    ]
+    if summary.unfinished:
+        lines.append(f"{summary.unfinished:,} requests had not been through when the replay was ended")
+    for name, one in summary.services.items():
+        kept = "" if one.target_met is None else ", every deadline kept" if one.target_met else ", deadlines missed"
+        lines.append(
+            f"  {name} ({one.service_class}): ${one.cost_usd:,.2f}, of it ${one.idle_usd:,.2f} idle and "
+            f"${one.cold_start_usd:,.2f} starting, at most {one.peak_replicas} replicas, none {one.empty_ratio:.1%} "
+            f"of the time, wait mean {_seconds(one.wait_mean_s)}, p95 {_seconds(one.wait_p95_s)}{kept}"
+        )
+    for name, tier in summary.tiers.items():
+        word = "nothing to judge" if tier.target_met is None else "target met" if tier.target_met else "target missed"
+        lines.append(
+            f"  {name}: {tier.requests:,} requests, end to end mean {_seconds(tier.mean_s)}, "
+            f"p95 {_seconds(tier.p95_s)}, max {_seconds(tier.max_s)}, "
+            f"of it waiting {_seconds(tier.wait_mean_s)} on average: {word}"
+        )
+    return "\n".join(lines)
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.2f} s"

@@ -10,6 +10,7 @@ import numpy as np
 from controller import embedded
 from controller.backends.simulated.cluster import SimulatedCluster
 from controller.clock import wall_s
+from controller.core.activity import ActivityLog
 from controller.core.forecast.signals import Outside
 from controller.core.mode import lesser
 from controller.core.types import Action, ActionResult, Envelope, Forecast, Series
@@ -125,6 +126,8 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
     )
     if past:
         observer.demand.load(past)
+        observer.activity = ActivityLog(len(envelope.tiers))
+        embedded.remember_tenants(world, settings, envelope, observer.activity)
 
     record = ForecastRecord(SERVICE, store, forecaster)
     ports = Ports(

@@ -28,6 +28,9 @@ LIMIT_WORDS = {
     Limit.BURST_RESERVE.value: "Burst reserve",
     Limit.SURGE_AHEAD.value: "Surge ahead",
     Limit.SURGE_MISSED.value: "Surge did not come",
+    Limit.UPSTREAM.value: "Upstream",
+    Limit.DEADLINE.value: "Deadline",
+    Limit.VALLEY.value: "Valley",
     Limit.NO_CAPACITY.value: "No capacity",
     Limit.MODE.value: "Mode",
 }

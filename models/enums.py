@@ -15,6 +15,15 @@ class Market(StrEnum):
     SERVERLESS = "serverless"
 
 
+class ServiceClass(StrEnum):
+    """What kind of service it is, which says how it is scaled."""
+
+    INFERENCE = "inference"
+    RENDERING = "rendering"
+    DELIVERY = "delivery"
+    BATCH = "batch"
+
+
 class ReplicaState(StrEnum):
     """Where a replica is in its life. BOOTING and LOADING count as capacity that is coming, DRAINING as leaving."""
 
@@ -189,5 +198,8 @@ class Limit(StrEnum):
     SURGE_MISSED = "surge_missed"
     SCALE_IN_CHECK = "scale_in_check"
     IDLE_COST = "idle_cost"
+    UPSTREAM = "upstream"
+    DEADLINE = "deadline"
+    VALLEY = "valley"
     NO_CAPACITY = "no_capacity"
     MODE = "mode"

@@ -291,8 +291,8 @@ def _ahead(
         text = f"{tier.name}: {running} requests run and {waiting} wait, more than the {expected.capacity:.1f} foreseen"
         return value, Reason(Limit.BACKLOG, text, {**numbers, "required": value})
     text = (
-        f"{tier.name}: when a replica started now can serve, {expected.mean:.1f} ± {expected.deviation:.1f} GPUs will be "
-        f"busy; at the price of a miss that kept {promise} on the days before, {expected.capacity:.1f} are worth having"
+        f"{tier.name}: when a replica started now can serve, {expected.mean:.1f} ± {expected.deviation:.1f} GPUs will "
+        f"be busy; at the price of a miss that kept {promise} on the days before, {expected.capacity:.1f} are worth having"
     )
     return value, Reason(Limit.LATENCY_TARGET, text, {**numbers, "required": value})
 

@@ -10,8 +10,8 @@ and m where x ≥ 1. A busy hour so gets more margin, counted in deviations, tha
 wait w seconds bears some overload as long as it lasts no longer than arrivals stay high, about OVERLOAD_S: that much
 is taken off.
 
-The price is not known, but what was promised is. So it is *rehearsed*: the cheapest at which the promise would have been
-kept on the days behind us, by forecasts that had not seen them, with replicas that come a lead time late.
+The price is not known, but what was promised is. So it is *rehearsed*: the cheapest at which the promise would have
+been kept on the days behind us, by forecasts that had not seen them, with replicas that come a lead time late.
 """
 
 import math

@@ -25,6 +25,7 @@ from models.enums import (
     Mode,
     OverrideKind,
     ReplicaState,
+    ServiceClass,
     SurgeStatus,
 )
 
@@ -97,8 +98,8 @@ class Offer:
 
     @property
     def node_speed(self) -> float:
-        """Reference GPUs that a whole node is worth."""
-        return self.speed_ratio * self.gpu_count
+        """Reference GPUs that a whole node is worth; a machine without a GPU carries one replica of its speed."""
+        return self.speed_ratio * max(1, self.gpu_count)
 
     @property
     def usd_per_speed_hour(self) -> float:
@@ -249,7 +250,11 @@ class OfferStanding:
 
 @dataclass(frozen=True, slots=True)
 class Spend:
-    """Dollars of the clock hour that contains now. `accrued_usd` includes jobs; `*_per_hour` is the present burn."""
+    """Dollars of the clock hour that contains now; `*_per_hour` is the present burn. `accrued_usd` includes jobs.
+
+    Where services share a cap, `accrued_usd` is the whole fleet's and `jobs_usd_per_hour` what burns beside this
+    service: jobs and the replicas of the others.
+    """
 
     hour_start_s: float
     accrued_usd: float
@@ -259,8 +264,8 @@ class Spend:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Activity:
-    """What tenants did, in bins (see `core.activity`): `sums[c, k, i]` is channel c summed over the bins before i for the
-    tiers 0…k together, shape (channels, tiers, n + 1). `known[i]` (n,): the bin was measured; one that was not repeats
+    """What tenants did, in bins (see `core.activity`): `sums[c, k, i]` is channel c summed over the bins before i for
+    the tiers 0…k together, shape (channels, tiers, n + 1). `known[i]` (n,): the bin was measured; one that was not repeats
     what came before it.
     """
 
@@ -288,8 +293,35 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
+class StageReading:
+    """One service of a chain as it stands now. `work_mean_s`, `work_scv`: its execution on the reference machine,
+    mean in seconds and squared coefficient of variation; `work_by_tier`: the same of each tier, where it is known.
+
+    `wait_share`: part of the time a request may wait in the whole chain that is planned for this stage; those of a
+    chain sum to 1. `waits_s`: by tier, the target's own statistic of the wait in this stage over the last hour; None:
+    nothing was measured.
+    """
+
+    service: str
+    service_class: ServiceClass
+    work_mean_s: float
+    work_scv: float
+    wait_share: float
+    queues: tuple[QueueReading, ...]
+    waits_s: Mapping[str, float | None]
+    work_by_tier: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def work_of(self, tier: str) -> tuple[float, float]:
+        """A tier's own execution; that of all where it is not known."""
+        return self.work_by_tier.get(tier, (self.work_mean_s, self.work_scv))
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything a policy may look at. Telemetry older than `stale_after_s` is not to be scaled in on."""
+    """Everything a policy may look at. Telemetry older than `stale_after_s` is not to be scaled in on.
+
+    `chain`: the services that a request passes, in order, this one among them; empty for a service that stands alone.
+    """
 
     now_s: float
     service: str
@@ -309,6 +341,7 @@ class Observation:
     work_mean_s: float
     work_scv: float
     stale_after_s: float = 180.0
+    chain: tuple[StageReading, ...] = ()
     activity: Activity | None = None
     authority: Authority = Authority()
 

@@ -29,13 +29,18 @@ OFFER_COLUMNS: Final = (
     "spot_usd_per_hour",
 )
 SPEED_COLUMN: Final = "speed_ratio"
+SERVERLESS_COLUMN: Final = "serverless_usd_per_hour"
 NOT_NEEDED: Final = ("vcpus", "memory_gib")
 """Columns of the catalogue that nothing reads yet: a person's own list may do without."""
 
 MAX_USD_PER_HOUR: Final = 1000.0
 MAX_SPEED_RATIO: Final = 1000.0
 
-_PRICES: Final = ((Market.ON_DEMAND, "on_demand_usd_per_hour"), (Market.SPOT, "spot_usd_per_hour"))
+_PRICES: Final = (
+    (Market.ON_DEMAND, "on_demand_usd_per_hour"),
+    (Market.SPOT, "spot_usd_per_hour"),
+    (Market.SERVERLESS, SERVERLESS_COLUMN),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +60,23 @@ class OfferProblem:
         return f"row {self.row}, {self.offer_id}: {self.why}"
 
 
-def read_offers(path: str | Path, *, whole_nodes: bool = False) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
+def read_offers(
+    path: str | Path, *, whole_nodes: bool = False, cpu: bool = False
+) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
     """The usable offers of a price list, in its order, and what is wrong with the others.
 
-    A row gives an on-demand offer, and a spot offer where a spot price is given; a blank price means not offered. A
-    place without zones stands for its own zone. `whole_nodes`: those of several GPUs too, which the planner counts and
-    no backend starts yet. Raises InputError for what `read_table` refuses.
+    A row gives an on-demand offer, and a spot or serverless offer where such a price is given; a blank price means not
+    offered. A place without zones stands for its own zone. `whole_nodes`: those of several GPUs too, which the planner
+    counts and no backend starts yet. `cpu`: machines without a GPU (gpu_count 0) too. Raises InputError for what
+    `read_table` refuses.
     """
     required = [name for name in OFFER_COLUMNS if name not in NOT_NEEDED]
-    return offers_of(read_table(path, required, (SPEED_COLUMN,)), whole_nodes=whole_nodes)
+    return offers_of(read_table(path, required, (SPEED_COLUMN, SERVERLESS_COLUMN)), whole_nodes=whole_nodes, cpu=cpu)
 
 
-def offers_of(table: Table, *, whole_nodes: bool = False) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
+def offers_of(
+    table: Table, *, whole_nodes: bool = False, cpu: bool = False
+) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
     """The same, of a table that has been read."""
     offers: list[tuple[int, Offer]] = []
     problems: list[OfferProblem] = []
@@ -74,12 +84,12 @@ def offers_of(table: Table, *, whole_nodes: bool = False) -> tuple[tuple[Offer, 
         cell = {name: cells[index] for name, cells in table.columns.items()}
         zone = cell["zone"] or cell["region"]
         name = f"{cell['instance_type']}/{zone}"
-        wrong = _row_problem(row, name, cell, whole_nodes)
+        wrong = _row_problem(row, name, cell, 0 if cpu else 1, whole_nodes)
         if wrong is not None:
             problems.append(wrong)
             continue
         for market, column in _PRICES:
-            if not cell[column]:
+            if not cell.get(column):
                 continue
             offer_id, price = f"{name}/{market.value}", cell[column]
             if not 0 < _number(price) <= MAX_USD_PER_HOUR:
@@ -110,14 +120,14 @@ def offers_of(table: Table, *, whole_nodes: bool = False) -> tuple[tuple[Offer, 
     return usable, tuple(sorted(problems, key=lambda problem: problem.row))
 
 
-def _row_problem(row: int, name: str, cell: dict[str, str], whole_nodes: bool) -> OfferProblem | None:
+def _row_problem(row: int, name: str, cell: dict[str, str], least_gpus: int, whole_nodes: bool) -> OfferProblem | None:
     """Why no offer of a row can be used; None when they may."""
     if not cell["instance_type"]:
         return OfferProblem(row, name, "it has no instance type", "instance_type")
     if not cell["zone"] and not cell["region"]:
         return OfferProblem(row, name, "it has neither a zone nor a region", "zone")
     gpus = _number(cell["gpu_count"])
-    if not (gpus >= 1 and gpus == math.floor(gpus)):
+    if not (gpus >= least_gpus and gpus == math.floor(gpus)):
         return OfferProblem(row, name, f"gpu_count {quoted(cell['gpu_count'])} is no number of GPUs", "gpu_count")
     if gpus > 1 and not whole_nodes:
         why = f"it has {gpus:.0f} GPUs; only instances with one GPU can be used for now"
@@ -126,7 +136,7 @@ def _row_problem(row: int, name: str, cell: dict[str, str], whole_nodes: bool) -
     if speed and not 0 < _number(speed) <= MAX_SPEED_RATIO:
         why = f"speed_ratio {quoted(speed)} is not above 0 and at most {MAX_SPEED_RATIO:.0f}"
         return OfferProblem(row, name, why, SPEED_COLUMN)
-    if not any(cell[column] for _, column in _PRICES):
+    if not any(cell.get(column) for _, column in _PRICES):
         return OfferProblem(row, name, "it has no price", _PRICES[0][1])
     return None
 

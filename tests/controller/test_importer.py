@@ -208,6 +208,12 @@ def test_a_price_list_with_its_own_names(tmp_path: Path, capsys: pytest.CaptureF
     assert "2 rows of 2 instance types (acme), which give 4 offers" in capsys.readouterr().out
 
 
+def test_a_serverless_price_is_kept_where_the_list_has_one(tmp_path: Path) -> None:
+    made = DATA / "prices/serverless_offers.csv"
+    assert do_import("offers", made, "--out", tmp_path / "out.csv") == 0
+    assert text_of(tmp_path / "out.csv") == text_of(made)
+
+
 def test_a_bad_price_is_refused_by_the_name_in_the_persons_own_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -123,3 +123,20 @@ def test_the_shipped_catalogue_leaves_out_only_nodes_of_several_gpus() -> None:
 
     assert (len(offers), len(problems)) == (164, 25)
     assert all(problem.sound for problem in problems)
+
+
+def test_a_serverless_price_gives_an_offer_and_a_machine_without_a_gpu_only_where_it_may(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text(
+        HEADER.replace("\n", ",serverless_usd_per_hour\n")
+        + row("1.0").replace("\n", ",1.5\n")
+        + row("0.08", gpus="0", kind="c5a").replace("\n", ",\n")
+    )
+
+    offers, (problem,) = read_offers(path)
+    with_cpu, problems = read_offers(path, cpu=True)
+
+    assert [offer.id for offer in offers] == ["g5/z1/on_demand", "g5/z1/serverless"]
+    assert offers[1].market is Market.SERVERLESS and offers[1].price_usd_per_hour == 1.5
+    assert problem.column == "gpu_count"
+    assert with_cpu[-1].gpu_count == 0 and not problems

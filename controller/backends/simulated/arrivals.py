@@ -5,6 +5,7 @@ Each recorded request becomes `scale` copies; copy k of row i arrives within ±j
 (seed, i, k, repeat). So any window can be made on its own, in any order, and is the same each time.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,16 @@ def _sorted(
     return Arrivals(arrived_s[order], work_s[order], tier[order], tenant[order])
 
 
+def joined(parts: Sequence[Arrivals]) -> Arrivals:
+    """All of them, in order of time."""
+    return _sorted(
+        np.concatenate([part.arrived_s for part in parts]),
+        np.concatenate([part.work_s for part in parts]),
+        np.concatenate([part.tier for part in parts]),
+        np.concatenate([np.full(len(part), -1, np.int64) if part.tenant is None else part.tenant for part in parts]),
+    )
+
+
 def replicate(recorded: Recorded, scale: int, jitter_s: float, seed: int, from_s: float, to_s: float) -> Arrivals:
     """Every copy of the records in [from_s, to_s). A copy jittered to before from_s is mirrored to after it."""
     lo, hi = np.searchsorted(recorded.arrived_s, [from_s, to_s])
@@ -103,16 +114,9 @@ class Feed:
     def between(self, from_s: float, to_s: float) -> Arrivals:
         """The copies that arrive in [from_s, to_s)."""
         parts = [self._part(from_s, to_s, repeat) for repeat in range(self.repeats(to_s + self._jitter_s) + 1)]
-        return _sorted(
-            np.concatenate([part[0] for part in parts]),
-            np.concatenate([part[1] for part in parts]),
-            np.concatenate([part[2] for part in parts]),
-            np.concatenate([part[3] for part in parts]),
-        )
+        return joined(parts)
 
-    def _part(
-        self, from_s: float, to_s: float, repeat: int
-    ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _part(self, from_s: float, to_s: float, repeat: int) -> Arrivals:
         shift = repeat * WEEK_S
         first = self._end_s - WEEK_S if repeat else -np.inf
         lo = np.searchsorted(self._recorded.arrived_s, max(first, from_s - shift - self._jitter_s))
@@ -124,7 +128,7 @@ class Feed:
         keep = (arrived >= from_s) & (arrived < to_s)
         rows = np.repeat(row.ravel(), self._scale)[keep]
         tenant = self._recorded.tenants(slice(None))
-        return arrived[keep], self._recorded.work_s[rows], self._recorded.tier[rows], tenant[rows]
+        return Arrivals(arrived[keep], self._recorded.work_s[rows], self._recorded.tier[rows], tenant[rows])
 
     def surge(self, number: int, factor: float, from_s: float, to_s: float) -> Arrivals:
         """Extra requests of an injected surge, so that `factor` times as many arrive as in the hour before from_s.

@@ -35,9 +35,10 @@ from controller.core.types import (
     QueueReading,
     Replica,
     Sample,
+    Spend,
     TierTarget,
 )
-from models.enums import ActionKind, ActionStatus, Market, ReplicaState
+from models.enums import ActionKind, ActionStatus, JobState, Market, ReplicaState
 
 _KEEP_HOURS = 48
 _FEED_AHEAD_S = 3600.0
@@ -69,7 +70,7 @@ class Site:
 
     `preempts[c][d]`: tier c may take a running replica from tier d. `fifo`: one queue for all tiers. `zones`: spot
     capacity by zone; a zone without a series gives any number. `load_times_s`: measured model loads, sampled by
-    seed and replica number.
+    seed and replica number. `preempts` False: no tier takes a running replica from another.
     """
 
     service: str
@@ -83,6 +84,7 @@ class Site:
     work_mean_s: float = 30.0
     work_scv: float = 0.5
     notice_s: float = 120.0
+    preempts: bool = True
 
     def may_preempt(self) -> npt.NDArray[np.bool_]:
         """The first tier may take from all below it, and every tier from those that may be deferred: theirs is work to
@@ -90,6 +92,8 @@ class Site:
         """
         n = 1 if self.fifo else len(self.tiers)
         allowed = np.zeros((n, n), np.bool_)
+        if not self.preempts:
+            return allowed
         allowed[0, 1:] = True
         if not self.fifo:
             for lower, tier in enumerate(self.tiers):
@@ -314,6 +318,17 @@ class SimulatedCluster:
                 self._seen_live.add(number)
             return number
 
+    def spend(self) -> Spend:
+        """What the present clock hour has cost and what burns now, without taking anything from the next `state`."""
+        with self._lock:
+            hour = hour_start(self.engine.now_s)
+            here = self._hours.get(hour, HourSpend(hour, 0.0, 0.0))
+            burn = float(self._price[self.engine.a.replica[self.engine.live()]["offer"]].sum())
+            jobs = () if self._jobs is None else self._jobs.views()
+            running = (job for job in jobs if job.state in (JobState.QUEUED, JobState.RUNNING))
+            jobs_burn = sum(job.price_usd_per_hour or 0.0 for job in running)
+            return Spend(hour, here.replicas_usd + here.jobs_usd, burn, jobs_burn)
+
     def job_views(self) -> tuple[Job, ...]:
         """The jobs as they stand, without taking anything from the next `state`."""
         with self._lock:
@@ -367,6 +382,11 @@ class SimulatedCluster:
         """
         tier = self.engine.a.tier
         return float(tier["mean"].mean()), self.engine.work_scv()
+
+    def work_by_tier(self) -> Mapping[str, tuple[float, float]]:
+        """The same of each tier."""
+        rows = zip(self._tiers, self.engine.a.tier["mean"].tolist(), self.engine.a.tier["square"].tolist(), strict=True)
+        return {tier: (mean, max(0.0, square / mean**2 - 1.0)) for tier, mean, square in rows}
 
     # --- demo controls ---
 

@@ -16,7 +16,8 @@ class Memory:
 
     Empty after a restart: a policy then holds what it finds until its window has filled again. `reserves`: burst
     reserves per tier (reference GPUs), computed from history at `reserves_s`. `surges`: those that were prepared for,
-    until they end. `learned`: the lead-time forecast of each urgent tier and the price of a miss, learned at `learned_s`.
+    until they end. `learned`: the lead-time forecast of each urgent tier and the price of a miss, learned
+    at `learned_s`.
     """
 
     recommendations: tuple[tuple[float, float], ...] = ()
