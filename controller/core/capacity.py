@@ -292,7 +292,7 @@ def _ahead(
         return value, Reason(Limit.BACKLOG, text, {**numbers, "required": value})
     text = (
         f"{tier.name}: when a replica started now can serve, {expected.mean:.1f} ± {expected.deviation:.1f} GPUs will "
-        f"be busy; at the price of a miss that kept {promise} on the days before, {expected.capacity:.1f} are worth having"
+        f"be busy; at the price of a miss that kept {promise} on the days before, {expected.capacity:.1f} are worth it"
     )
     return value, Reason(Limit.LATENCY_TARGET, text, {**numbers, "required": value})
 

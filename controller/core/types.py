@@ -265,8 +265,8 @@ class Spend:
 @dataclass(frozen=True, slots=True, eq=False)
 class Activity:
     """What tenants did, in bins (see `core.activity`): `sums[c, k, i]` is channel c summed over the bins before i for
-    the tiers 0…k together, shape (channels, tiers, n + 1). `known[i]` (n,): the bin was measured; one that was not repeats
-    what came before it.
+    the tiers 0…k together, shape (channels, tiers, n + 1). `known[i]` (n,): the bin was measured; one that was not
+    repeats what came before it.
     """
 
     start_s: float
