@@ -9,10 +9,25 @@ from models import (
     ledger,
     offers,
     plans,
+    prospects,
     services,
     signals,
     surges,
     telemetry,
 )
 
-MODULES = (fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, services, signals, surges, telemetry)
+MODULES = (
+    fleet,
+    forecasts,
+    guardrails,
+    intents,
+    jobs,
+    ledger,
+    offers,
+    plans,
+    prospects,
+    services,
+    signals,
+    surges,
+    telemetry,
+)

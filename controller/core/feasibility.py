@@ -9,6 +9,7 @@ seed gives the same futures, so that two drafts differ by what they say and not 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
@@ -131,6 +132,26 @@ def impossible_targets(envelope: Envelope, work_mean_s: float, work_scv: float) 
         for tier in envelope.tiers
         if tier.of is LatencyOf.END_TO_END and target_wait_s(tier, work_mean_s, work_scv) < 0
     )
+
+
+def in_words(verdict: Feasibility) -> str:
+    """The verdict in one sentence, without its full stop."""
+    if verdict.impossible:
+        return verdict.impossible[0]
+    if verdict.probability is None:
+        return f"whether it holds is not known: {verdict.why_unknown}"
+    text = f"all terms hold over the next day with a probability of {percent(verdict.probability)}"
+    if verdict.first is None or verdict.first_s is None:
+        return text
+    at = datetime.fromtimestamp(verdict.first_s, UTC)
+    return f"{text}; {verdict.first} breaks first, most often in the hour from {at:%H:%M} UTC"
+
+
+def percent(probability: float) -> str:
+    """A probability from futures, which can't tell 99.9% from certain: "over 99%", "under 1%"."""
+    if probability > 0.99:
+        return "over 99%"
+    return "under 1%" if probability < 0.01 else f"{probability * 100:.0f}%"
 
 
 def _commonest(hours: npt.NDArray[np.intp]) -> int | None:

@@ -4,7 +4,10 @@ One value for the page and the controller, so that both come to the same probabi
 """
 
 import math
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,10 +15,24 @@ from controller.core.capacity import cumulative, execution
 from controller.core.plan import speeds, staying
 from controller.core.series import clip
 from controller.core.slow_grid import SLOW_STEPS_S
-from controller.core.types import Envelope, FloatArray, Observation, OfferStanding, Series
+from controller.core.types import Envelope, FloatArray, Observation, Offer, OfferStanding, Series
+from models.enums import Market
 
 HISTORY_S = 7 * 86400.0
+STALE_S = 3 * 3600.0
+"""A prospect older than this is of another day: nothing is judged by it."""
 MINUTE_S = 60.0
+
+# How the fields are kept: as they are, as lists, and those of an offer and its standing.
+_PLAIN = (
+    "service", "now_s", "tier_salt", "start_s", "step_s", "minutes_end_s", "capacity", "accrued_usd",
+    "jobs_usd_per_hour", "lead_s", "work_mean_s", "work_scv",
+)  # fmt: skip
+_LISTS = ("tiers", "shares_percent", "quantiles", "waiting")
+_OFFER = (
+    "id", "provider", "region", "zone", "instance_type", "gpu", "gpu_count", "price_usd_per_hour", "speed_ratio",
+)  # fmt: skip
+_STANDING = ("usable", "why_not", "refused_s", "lost_s", "notice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +69,10 @@ class Prospect:
         """The measured load of tiers 0…k together, a minute with a gap in any of them a gap."""
         start_s = self.minutes_end_s - MINUTE_S * self.minutes.shape[1]
         return Series(start_s, MINUTE_S, self.minutes[: k + 1].sum(axis=0))
+
+    def stale(self, now_s: float) -> bool:
+        """Is it too old at now_s to judge by?"""
+        return now_s - self.now_s > STALE_S
 
     def why_nothing(self) -> str:
         """Why nothing can be said of any envelope; empty: something can."""
@@ -124,3 +145,45 @@ def _forecast(seen: Observation) -> tuple[float, float, tuple[float, ...], Float
         loads = np.maximum.accumulate(np.stack([np.maximum(each.values, 0.0) for each in known]), axis=0)
         return known[0].start_s, step_s, known[0].quantiles, loads
     return seen.now_s, SLOW_STEPS_S[0], (), None
+
+
+def packed(prospect: Prospect) -> tuple[dict[str, Any], bytes]:
+    """A document of JSON's kinds, and the minutes as compressed float32, for keeping. Loads are kept to four digits."""
+    offers = [
+        {
+            **{name: getattr(each.offer, name) for name in _OFFER},
+            "market": each.offer.market.value,
+            **{name: getattr(each, name) for name in _STANDING},
+        }
+        for each in prospect.offers
+    ]
+    document = {name: getattr(prospect, name) for name in _PLAIN}
+    document |= {name: list(getattr(prospect, name)) for name in _LISTS}
+    loads = None if prospect.loads is None else np.round(prospect.loads, 4).tolist()
+    document |= {"loads": loads, "offers": offers, "tier_count": prospect.minutes.shape[0]}
+    return document, zlib.compress(np.round(prospect.minutes, 3).astype("<f4").tobytes())
+
+
+def unpacked(document: Mapping[str, Any], minutes: bytes) -> Prospect:
+    """The prospect that was packed. ValueError or KeyError for anything else."""
+    offers = tuple(
+        OfferStanding(
+            Offer(**{name: _number_or_nan(name, each[name]) for name in _OFFER}, market=Market(each["market"])),
+            **{name: each[name] for name in _STANDING},
+        )
+        for each in document["offers"]
+    )
+    loads = document["loads"]
+    values = np.frombuffer(zlib.decompress(minutes), "<f4").astype(np.float64)
+    return Prospect(
+        **{name: document[name] for name in _PLAIN},
+        **{name: tuple(document[name]) for name in _LISTS},
+        loads=None if loads is None else np.array(loads, np.float64),
+        minutes=values.reshape(int(document["tier_count"]), -1),
+        offers=offers,
+    )
+
+
+def _number_or_nan(name: str, value: Any) -> Any:
+    """JSON has no NaN: a price that is not known is kept as null."""
+    return math.nan if name == "price_usd_per_hour" and value is None else value

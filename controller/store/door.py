@@ -12,6 +12,7 @@ from controller.store.jobs import Jobs
 from controller.store.overrides import Overrides
 from controller.store.pending import table_of
 from controller.store.pools import Pools
+from controller.store.prospects import Prospects
 from controller.store.replicas import Replicas
 from controller.store.retention import Retention
 from controller.store.signals import Signals
@@ -25,13 +26,14 @@ from models.jobs import JobAttempt, JobRow
 from models.ledger import Settlement
 from models.offers import OfferRow
 from models.plans import ActionRow, PlanRow
+from models.prospects import ProspectRow
 from models.surges import SurgeLook, SurgeRow
 from models.telemetry import DemandMinute, FleetMinute, SpendHour, TermReading
 
 _OF_THIS_RUN = (
     ActionRow, ClockRow, ControllerPulse, DemandMinute, FleetMinute, ForecastParameters, ForecastRow, ForecastScore,
-    ForecastStanding, GuardrailEvent, JobAttempt, JobRow, OfferRow, PlanRow, ReplicaRow, Settlement, SpendHour,
-    SurgeLook, SurgeRow, TermReading,
+    ForecastStanding, GuardrailEvent, JobAttempt, JobRow, OfferRow, PlanRow, ProspectRow, ReplicaRow, Settlement,
+    SpendHour, SurgeLook, SurgeRow, TermReading,
 )  # fmt: skip
 
 
@@ -47,6 +49,7 @@ class Store(
     Jobs,
     Events,
     Signals,
+    Prospects,
     Heartbeat,
     Retention,
 ):

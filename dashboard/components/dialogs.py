@@ -92,7 +92,14 @@ def open_asked() -> None:
     found = session.asked()
     if found is None:
         return
-    from dashboard.components import confirm_envelope, confirm_job, confirm_outside, confirm_override, confirm_rule
+    from dashboard.components import (
+        confirm_envelope,
+        confirm_job,
+        confirm_outside,
+        confirm_override,
+        confirm_relaxation,
+        confirm_rule,
+    )
 
     name, given = found
     opened: dict[str, Callable[..., Any]] = {
@@ -100,6 +107,7 @@ def open_asked() -> None:
         "resume_fleet": resume_fleet,
         "override": confirm_override.override,
         "pause_fleet": confirm_override.pause_fleet,
+        "relax_cap": confirm_relaxation.approve,
         "job": confirm_job.act,
         "rule": confirm_rule.edit,
         "envelope": confirm_envelope.apply,

@@ -1,5 +1,6 @@
 """The laws of feasibility: more money and looser promises never hurt, what is offered helps, unknown stays unknown."""
 
+import json
 import math
 from dataclasses import replace
 from functools import cache
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from controller.core.feasibility import FEASIBLE_FROM, Change, changed, changes, judge, stage_of
 from controller.core.frontier import LEVELS, frontier
-from controller.core.prospect import prospect_of
+from controller.core.prospect import packed, prospect_of, unpacked
 from controller.core.rehearsal import Case, Rehearsals, prices_now
 from controller.core.types import Envelope
 from models.enums import LatencyOf
@@ -142,6 +143,16 @@ def test_spot_is_priced_by_the_zones_that_can_be_started_on() -> None:
     lost = {f"o{n}": {"lost_s": NOW - 60} for n in range(len(SPOT))}
     assert prices_now(standings(SPOT, **lost), NOW).spot is None
     assert prices_now(standings((A10G,)), NOW).rest == A10G.price_usd_per_hour
+
+
+def test_a_prospect_survives_its_keeping() -> None:
+    given_ = prospect(offers=standings((*SPOT, offer("g5", "a", A10G.market, math.nan)), o0={"lost_s": NOW}))
+    document, minutes = packed(given_)
+    kept = unpacked(json.loads(json.dumps(document).replace("NaN", "null")), minutes)
+    assert given_.loads is not None and kept.loads is not None
+    assert np.allclose(kept.loads, given_.loads, atol=1e-4) and np.allclose(kept.minutes, given_.minutes, atol=1e-3)
+    assert kept.offers[:3] == given_.offers[:3] and math.isnan(kept.offers[3].offer.price_usd_per_hour)
+    assert (kept.tiers, kept.waiting, kept.lead_s) == (given_.tiers, given_.waiting, given_.lead_s)
 
 
 # --- the frontier ---

@@ -303,6 +303,11 @@ class SimulatedCluster:
                 self._seen_live.add(number)
             return number
 
+    def degrade(self, service: str, speed_factors: Mapping[str, float]) -> None:
+        """Requests that start from now on run so many times as fast; what runs goes on as it began."""
+        with self._lock:
+            self.engine.a.tier["factor"] = [speed_factors.get(tier, 1.0) for tier in self._tiers]
+
     def job_views(self) -> tuple[Job, ...]:
         """The jobs as they stand, without taking anything from the next `state`."""
         with self._lock:
