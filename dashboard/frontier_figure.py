@@ -104,8 +104,8 @@ def _frame(layout: dict[str, Any], draft: Spot, x: list[float], top: float, name
     )  # fmt: skip
     cap = "no cap" if draft.usd is None else formats.rate(draft.usd)
     words = f"{name}: {formats.wait(draft.ms, True)}, {cap}"
-    place = {"xanchor": "right", "yanchor": "bottom", "xshift": -2, "font": {"size": 11.5, "color": "@ink"}}
-    layout["annotations"].append(note(math.log10(right), min(usd, top * 0.97), words, **place))
+    place = {"xanchor": "left", "yanchor": "bottom", "xshift": 4, "font": {"size": 11.5, "color": "@ink"}}
+    layout["annotations"].append(note(math.log10(x[0]), min(usd, top * 0.97), words, **place))
 
 
 def _layout(x: list[float], top: float, what: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 A probability is the share of futures (`futures`) in which a rehearsal (`rehearsal`) keeps the term in every window that
 it is judged by: a tier's statistic in each stretch of whole clock hours as long as its window, the spend in each clock
-hour, from now to a day ahead. With n futures its standard error is √(p(1−p)/n), at most 4 points for 150. The same
+hour, from now to a day ahead. With n futures its standard error is √(p(1−p)/n), at most 5 points for 100. The same
 seed gives the same futures, so that two drafts differ by what they say and not by chance.
 """
 
@@ -28,7 +28,7 @@ SIGNED_BELOW = 0.5
 """An envelope less probable than this is saved only if knowingly signed."""
 FEASIBLE_FROM = 0.9
 """What a change must reach to be offered, and what the frontier's line stands for."""
-FUTURES = 150
+FUTURES = 100
 SEED = 7
 # Looser targets that are tried go up to this many times the draft's, in so many steps.
 LARGEST_RELAXATION, RELAXATIONS = 50.0, 7

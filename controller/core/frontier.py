@@ -11,9 +11,8 @@ from controller.core.types import Envelope, FloatArray
 
 LEVELS = (0.5, 0.9, 0.99)
 """Half of the futures, the line that counts, and nearly all."""
-TARGETS = 8
-CAPS = 10
-FUTURES = 60
+TARGETS = 7
+CAPS = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from controller.core.feasibility import FEASIBLE_FROM, SIGNED_BELOW, Change, Fea
 from controller.core.frontier import Frontier
 from dashboard import formats
 from dashboard.components import cards, states
-from dashboard.components.marks import chip, icon, table, text
+from dashboard.components.marks import chip, icon, table, tag, text
 from dashboard.components.plot import plot
 from dashboard.frontier_figure import HEIGHT, Spot, frontier_figure, told
 from dashboard.queries.feasibility import read_changes, read_frontier, read_prospect, read_verdict, why_nothing
@@ -30,14 +30,13 @@ def bar(probability: float) -> str:
     )
 
 
-def status(verdict: Feasibility) -> str:
-    """In the words of the chips: infeasible is breached, below the line at risk."""
-    if verdict.probability is None:
-        return EnvelopeStatus.UNKNOWN.value
+def verdict_tag(verdict: Feasibility) -> str:
+    """The verdict in a word or three, as a chip."""
     if verdict.must_be_signed:
-        return EnvelopeStatus.BREACHED.value
-    held = verdict.probability >= FEASIBLE_FROM
-    return EnvelopeStatus.HELD.value if held else EnvelopeStatus.AT_RISK.value
+        return tag("Must be signed", "report", "breached")
+    if verdict.probability is not None and verdict.probability >= FEASIBLE_FROM:
+        return tag("Feasible", "check_circle", "held")
+    return tag("Uncertain", "warning", "at_risk")
 
 
 def hour_of(at_s: float | None) -> str:
@@ -61,22 +60,27 @@ def terms_html(verdict: Feasibility) -> str:
     return table([("", ""), ("Holds all day", "r"), ("Breaks most often", "r")], body)
 
 
-def facts_html(verdict: Feasibility, found: Frontier | None, target_ms: float | None) -> str:
-    """What breaks first, how often the cap binds, what the day costs, what a millisecond costs."""
+def facts_html(verdict: Feasibility) -> str:
+    """What breaks first, how often the cap binds, what the day costs."""
     first = "nothing" if verdict.first is None else f"{formats.words(verdict.first)}, {hour_of(verdict.first_s)}"
-    slope = None if found is None or target_ms is None else found.usd_per_ms(target_ms)
-    per_ms = formats.DASH if slope is None else "under $0.001 an hour" if slope < 0.001 else f"${slope:,.3f} an hour"
+    cut = formats.DASH if verdict.capped is None else f"{percent(verdict.capped)} of futures"
     rows = [
         ("Breaks first", first),
-        (
-            "The cap cuts the fleet in",
-            formats.DASH if verdict.capped is None else f"{percent(verdict.capped)} of futures",
-        ),
+        ("The cap cuts the fleet in", cut),
         ("Next 24 h, p50", formats.money(verdict.usd_day)),
         ("Dearest hour, p90", formats.money(verdict.dearest_hour_usd)),
-        ("1 ms less wait costs", per_ms),
     ]
     return table([("", "k"), ("", "r")], [[text(name), text(value)] for name, value in rows])
+
+
+def slope_words(found: Frontier, target_ms: float | None) -> str:
+    """What a millisecond costs about the draft: "1 ms less costs $0.020 an hour there"."""
+    slope = None if target_ms is None else found.usd_per_ms(target_ms)
+    if slope is None:
+        return "What a millisecond costs there is not known."
+    if slope < 0.0005:
+        return "A millisecond less costs nothing there: other terms set the cap."
+    return f"A millisecond less costs ${slope:,.3f} an hour there."
 
 
 def change_words(change: Change) -> str:
@@ -118,7 +122,7 @@ def verdict_card(standing: Standing, document: Document, use: Callable[[Document
             return
         assert prospect is not None
         st.html(
-            _head(f'<span class="hd-hero hd-num">{percent(verdict.probability)}</span>{chip(status(verdict))}')
+            _head(f'<span class="hd-hero hd-num">{percent(verdict.probability)}</span>{verdict_tag(verdict)}')
             + bar(verdict.probability)
             + f'<p class="hd-sub" style="margin-top:8px">Share of {verdict.futures} futures drawn from the forecast of '
             f"{formats.hour_minute(datetime.fromtimestamp(prospect.now_s, UTC))}, offers as they are now. Tick: "
@@ -127,8 +131,7 @@ def verdict_card(standing: Standing, document: Document, use: Callable[[Document
         for words in verdict.impossible:
             st.html(_impossible(words))
         st.html(terms_html(verdict))
-        found = read_frontier(document)
-        st.html(facts_html(verdict, found, _first_target(document)))
+        st.html(facts_html(verdict))
         offered = read_changes(document)
         if verdict.probability < FEASIBLE_FROM and not offered:
             st.html(f'<p class="hd-sub">No single change makes it hold with {FEASIBLE_FROM:.0%}.</p>')
@@ -166,6 +169,7 @@ def frontier_card(standing: Standing, document: Document) -> None:
         plot(
             frontier_figure(found, draft, now, before, versions, what), key="env-frontier", alt=told(found, draft, what)
         )
+        st.html(f'<p class="hd-sub">{text(slope_words(found, target))}</p>')
         with st.expander("As numbers"):
             rows = [
                 [f"{ms:,.0f} ms", *(formats.rate(cap) if formats.known(cap) else formats.DASH for cap in caps)]

@@ -8,7 +8,7 @@ from sqlmodel import select
 
 from controller.core import frontier as core_frontier
 from controller.core.envelope import EnvelopeError, parse_envelope
-from controller.core.feasibility import FEASIBLE_FROM, FUTURES, Change, Feasibility, changes, judge, stage_of
+from controller.core.feasibility import FEASIBLE_FROM, Change, Feasibility, changes, judge, stage_of
 from controller.core.frontier import Frontier
 from controller.core.prospect import Prospect, unpacked
 from controller.core.rehearsal import Rehearsals
@@ -37,23 +37,23 @@ def why_nothing(prospect: Prospect | None) -> str:
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def _stage(key: tuple[str, float], count: int, _prospect: Prospect) -> Rehearsals | None:
-    return stage_of(_prospect, count)
+def _stage(key: tuple[str, float], _prospect: Prospect) -> Rehearsals | None:
+    return stage_of(_prospect)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _verdict(key: tuple[str, float], draft: str, _prospect: Prospect, _envelope: Envelope) -> Feasibility:
-    return judge(_prospect, _envelope, _stage(key, FUTURES, _prospect))
+    return judge(_prospect, _envelope, _stage(key, _prospect))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _changes(key: tuple[str, float], draft: str, _prospect: Prospect, _envelope: Envelope) -> tuple[Change, ...]:
-    return changes(_prospect, _envelope, _stage(key, FUTURES, _prospect))
+    return changes(_prospect, _envelope, _stage(key, _prospect))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _frontier(key: tuple[str, float], draft: str, _prospect: Prospect, _envelope: Envelope) -> Frontier | None:
-    stage = _stage(key, core_frontier.FUTURES, _prospect)
+    stage = _stage(key, _prospect)
     return None if stage is None else core_frontier.frontier(stage, _envelope)
 
 

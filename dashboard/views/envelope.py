@@ -127,7 +127,7 @@ def page() -> None:
         left, right = st.columns([1.25, 1], gap="small")
         with left:
             draft = targets(standing)
-            session.guarded(chance.frontier_card)(standing, draft)
+            below = st.container()
             files(standing)
         with right:
             session.guarded(chance.verdict_card)(standing, draft, start_from)
@@ -136,6 +136,8 @@ def page() -> None:
             watch(standing, draft)
             with cards.card("asked"):
                 requests.recent(("apply_envelope", "approve_relaxation"), key="env")
+        with below:  # last, because it takes longest to compute
+            session.guarded(chance.frontier_card)(standing, draft)
     with cards.card("history"):
         envelope_history.render()
 

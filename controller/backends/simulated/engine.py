@@ -274,9 +274,10 @@ class Engine:
         """Become the engine whose snapshot this is."""
         self._pools = [(bool(spot), float(speed)) for spot, speed in arrays["pools"]]
         kept = {name: np.ascontiguousarray(arrays[name]).copy() for name in Arrays._fields if name != "log"}
-        if "factor" not in kept["tier"].dtype.names:  # saved before tiers could be served by variants
+        names = kept["tier"].dtype.names or ()
+        if "factor" not in names:  # saved before tiers could be served by variants
             tier = np.ones(len(kept["tier"]), kernel.TIER)
-            for name in kept["tier"].dtype.names:
+            for name in names:
                 tier[name] = kept["tier"][name]
             kept["tier"] = tier
         self.a = self.a._replace(**kept)
