@@ -14,6 +14,7 @@ from controller.api.server import PortBusy
 from controller.core.envelope import EnvelopeError
 from controller.importer import add_import_parser
 from controller.lease import LeaseHeld
+from controller.replay_policies import described
 from controller.settings import SettingsError, load_settings
 from controller.sources.base import InputError
 from models.database import open_engine
@@ -73,13 +74,18 @@ def parser() -> argparse.ArgumentParser:
         ("migrate", _migrate, "bring the database to this version"),
     ):
         commands.add_parser(name, help=text, description=text).set_defaults(run=run)
-    replay = commands.add_parser("replay", help="the same loop on a recorded trace, as fast as it can go")
+    replay = commands.add_parser(
+        "replay",
+        help="the same loop on a recorded trace, as fast as it can go",
+        epilog=f"policies, as --policy NAME or NAME:PARAMETER=VALUE,…\n{described()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     replay.set_defaults(run=_replay)
     replay.add_argument("--requests", type=Path, required=True, help="CSV or CSV.gz of requests")
     replay.add_argument("--history", type=Path, help="requests before those of --requests, from another file")
     replay.add_argument("--from", dest="from_", metavar="TIME", help="a whole hour, UTC (default: the file's first)")
     replay.add_argument("--to", metavar="TIME", help="the end of the window (default: the hour after the last request)")
-    replay.add_argument("--policy", default="heddle", help="heddle, hpa or static")
+    replay.add_argument("--policy", default="heddle", help="a policy by name, with parameters if any: see below")
     replay.add_argument("--envelope", type=Path, required=True, help="YAML: tiers, targets, spend cap")
     replay.add_argument("--offers", type=Path, required=True, help="CSV of prices")
     replay.add_argument("--spot", type=Path, help="spot availability; without it spot is always available")

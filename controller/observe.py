@@ -3,12 +3,16 @@
 Remembers only what a single look can't show: the minutes of demand, and when an offer last refused or lost a replica.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from controller.backends.base import Backend, ClusterState, Notice, Telemetry
+from controller.core.activity import BIN_S, ActivityLog
+from controller.core.hazard import Exposure
+from controller.core.prices import price_problems
 from controller.core.series import cumulative
 from controller.core.types import (
     ActionResult,
@@ -24,7 +28,7 @@ from controller.core.types import (
     Series,
     Spend,
 )
-from models.enums import ActionKind, ActionStatus, JobState, Mode, ReplicaState
+from models.enums import ActionKind, ActionStatus, JobState, Market, Mode, ReplicaState
 
 MINUTE_S = 60.0
 KEPT_MINUTES = 35 * 1440
@@ -92,28 +96,59 @@ class Demand:
 
 @dataclass
 class OfferBook:
-    """The offers and how each has treated us lately."""
+    """The offers, whether their prices can be believed, and how each has treated us lately.
+
+    An interruption counts once, at its notice or at the loss, whichever is seen first.
+    """
 
     offers: tuple[Offer, ...]
     refused_s: dict[str, float] = field(default_factory=dict)
     lost_s: dict[str, float] = field(default_factory=dict)
+    exposure: dict[str, Exposure] = field(default_factory=dict)
+    _leaving: set[str] = field(default_factory=set)
+    _taken: Counter[str] = field(default_factory=Counter)
+    _judged: tuple[tuple[Offer, ...], Mapping[str, str]] | None = None
 
     def standings(self, state: ClusterState) -> tuple[OfferStanding, ...]:
         leaving = {replica.offer_id for replica in state.replicas if replica.gone_s is not None}
+        wrong = self._price_problems()
+        self._expose(state)
         return tuple(
             OfferStanding(
                 offer,
+                usable=offer.id not in wrong,
+                why_not=wrong.get(offer.id, ""),
                 refused_s=self.refused_s.get(offer.id),
                 lost_s=self.lost_s.get(offer.id),
                 notice=offer.id in leaving,
+                hazard_per_hour=self.exposure[offer.id].per_hour if offer.id in self.exposure else None,
             )
             for offer in self.offers
         )
+
+    def _price_problems(self) -> Mapping[str, str]:
+        """Judged again whenever the offers are others."""
+        if self._judged is None or self._judged[0] is not self.offers:
+            self._judged = (self.offers, price_problems(self.offers))
+        return self._judged[1]
+
+    def _expose(self, state: ClusterState) -> None:
+        held = Counter(replica.offer_id for replica in state.replicas if replica.gone_s is None)
+        for offer in self.offers:
+            if offer.market is not Market.SPOT:
+                continue
+            before = self.exposure.get(offer.id, Exposure(state.at_s))
+            self.exposure[offer.id] = before.until(state.at_s, held[offer.id], self._taken[offer.id])
+        self._taken.clear()
+        self._leaving.intersection_update(replica.id for replica in state.replicas)
 
     def note(self, notices: Iterable[Notice]) -> None:
         for notice in notices:
             if notice.kind in ("notice", "lost"):
                 self.lost_s[notice.offer_id] = notice.at_s
+                if notice.replica_id not in self._leaving:
+                    self._taken[notice.offer_id] += 1
+                self._leaving.add(notice.replica_id)
 
     def learn(self, plan: Plan, results: Iterable[ActionResult], now_s: float) -> None:
         """A refused start says that the offer has no capacity now; an accepted one, that it has again."""
@@ -141,6 +176,7 @@ class Observer:
     _latencies: tuple[LatencyReading, ...] = ()
     _latencies_s: float = float("-inf")
     fresh_samples: tuple[Sample, ...] = ()
+    activity: ActivityLog | None = None
 
     def look(
         self,
@@ -161,6 +197,7 @@ class Observer:
             since = now_s - 86400.0 if since is None else since
             self.fresh_samples = telemetry.samples(self.service, since, now_s)
             self.demand.add(self.fresh_samples)
+        self._follow_tenants(telemetry, len(envelope.tiers), now_s)
         if self.read_latencies and now_s - self._latencies_s >= MINUTE_S:
             self._latencies = tuple(telemetry.latency(self.service, tier) for tier in envelope.tiers)
             self._latencies_s = now_s
@@ -189,4 +226,14 @@ class Observer:
             work_mean_s=work[0],
             work_scv=work[1],
             stale_after_s=self.stale_after_s,
+            activity=None if self.activity is None else self.activity.read(),
         )
+
+    def _follow_tenants(self, telemetry: Telemetry, tiers: int, now_s: float) -> None:
+        if self.activity is None:
+            self.activity = ActivityLog(tiers)
+        since_s = self.activity.end_s
+        if since_s is None or now_s - since_s >= BIN_S:
+            found = telemetry.activity(self.service, now_s - 86400.0 if since_s is None else since_s, now_s)
+            if found is not None:
+                self.activity.add(*found)

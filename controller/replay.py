@@ -18,16 +18,15 @@ import pandas as pd
 
 from controller.backends.base import ClusterState
 from controller.backends.simulated import kernel
+from controller.backends.simulated.activity import ActivityMeter
 from controller.backends.simulated.arrivals import Arrivals, Recorded, replicate
 from controller.backends.simulated.cluster import SimulatedCluster, Site, replica_id
 from controller.backends.simulated.engine import ZoneSeries
+from controller.core.activity import BIN_S, ActivityLog
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
-from controller.core.policies.base import Policy
-from controller.core.policies.heddle import Heddle
-from controller.core.policies.hpa import Hpa
-from controller.core.policies.static import Static
+from controller.core.policies.base import Paced
 from controller.core.types import (
     ActionResult,
     Envelope,
@@ -43,10 +42,11 @@ from controller.core.types import (
 from controller.forecaster import Forecaster
 from controller.observe import MINUTE_S, Demand, Observer, OfferBook
 from controller.reconcile import Ports, reconcile
+from controller.replay_policies import REGISTRY, PolicyContext, make_policy
 from controller.sources.base import AvailabilitySeries, RequestTrace
 from models.enums import LatencyOf, Market, Mode
 
-POLICIES = ("heddle", "hpa", "static")
+POLICIES = tuple(REGISTRY)
 SERVICE = "images"
 # Where a queue never empties (a fleet capped far below its load), the drain ends here and the rest is reported as
 # unfinished.
@@ -55,7 +55,11 @@ LONGEST_DRAIN_S = 14 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class ReplaySpec:
-    """What to replay. Times are seconds since the Unix epoch; `zones` is spot capacity by zone of the offers."""
+    """What to replay. Times are seconds since the Unix epoch; `zones` is spot capacity by zone of the offers.
+
+    `policy`: a name of `replay_policies`, with parameters if any. `tick_s` is for those without a cadence of
+    their own.
+    """
 
     requests: RequestTrace
     history: RequestTrace | None
@@ -174,7 +178,7 @@ class FittedInPlace:
 def recorded(trace: RequestTrace, envelope: Envelope) -> Recorded:
     """The trace with each request's tier by its tenant."""
     tier = trace.tier_index(envelope.tiers, envelope.tier_salt).astype(np.int64)
-    return Recorded(trace.arrived_s, trace.work_s, tier)
+    return Recorded(trace.arrived_s, trace.work_s, tier, trace.tenant.astype(np.int64))
 
 
 def minute_loads(arrivals: Arrivals, tiers: Sequence[TierTarget], from_s: float, to_s: float) -> dict[str, Series]:
@@ -216,37 +220,18 @@ def zones_of(offers: Sequence[Offer]) -> tuple[str, ...]:
     return tuple(sorted({offer.zone for offer in offers if offer.market is Market.SPOT}))
 
 
-def make_policy(name: str, history: Mapping[str, Series]) -> Policy:
-    """The policy of that name; history, a series a tier, is what a static fleet is sized by. ValueError for another
-    name.
-    """
-    if name == "heddle":
-        return Heddle()
-    if name == "hpa":
-        return Hpa()
-    if name == "static":
-        return Static(peak_ten_minutes(history))
-    raise ValueError(f"unknown policy {name!r}; there are {', '.join(POLICIES)}")
-
-
-def peak_ten_minutes(history: Mapping[str, Series]) -> float:
-    """The largest mean load of ten minutes that follow one another, all tiers together, in erlangs; 0 where history
-    is shorter.
-    """
-    total = np.nan_to_num(np.sum([series.values for series in history.values()], axis=0)) if history else np.empty(0)
-    if len(total) < 10:
-        return float(total.mean()) if len(total) else 0.0
-    return float(np.convolve(total, np.full(10, 0.1), "valid").max())
-
-
 def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done: None) -> ReplayResult:
-    """Replay and sum up. ValueError where there is nothing to replay or nothing to buy. `progress` gets 0…1."""
+    """Replay and sum up. ValueError where there is nothing to replay or to buy, PolicyError for an unknown policy.
+    `progress` gets 0…1.
+    """
     tiers = spec.envelope.tiers
     window = spec.requests.window(spec.from_s, spec.to_s)
     if not len(window):
         raise ValueError("no request arrives in the window: check --from and --to")
     past = _history(spec)
-    policy = make_policy(spec.policy, past)
+    arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
+    policy = make_policy(spec.policy, PolicyContext(past, spec, arrivals))
+    tick_s = policy.tick_s if isinstance(policy, Paced) else spec.tick_s
     mean_s, scv = _work(spec)
     site = Site(
         service=SERVICE,
@@ -261,13 +246,12 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         work_scv=scv,
     )
     cluster = SimulatedCluster(site, spec.from_s, measure_waits=False)
-    cluster.engine.expect(
-        replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
-    )
+    cluster.engine.expect(arrivals)
     _first_fleet(cluster, spec, past)
-    demand = Demand([tier.name for tier in tiers])
+    demand, activity = Demand([tier.name for tier in tiers]), ActivityLog(len(tiers))
     if past:
         demand.load(past)
+        remember_tenants(spec, activity)
     ports = Ports(
         backend=cluster,
         telemetry=cluster,
@@ -281,6 +265,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
             spec.boot_s,
             float(np.percentile(spec.load_times_s, 90)),
             read_latencies=False,
+            activity=activity,
         ),
         policy=policy,
     )
@@ -288,7 +273,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     while now_s < spec.to_s or (cluster.engine.unfinished and now_s < spec.to_s + LONGEST_DRAIN_S):
         reconcile(now_s, ports)
         progress(min(1.0, (now_s - spec.from_s) / (spec.to_s - spec.from_s)))
-        now_s += spec.tick_s
+        now_s += tick_s
     cluster.advance(now_s)
     progress(1.0)
     return _result(spec, cluster, now_s, window.skipped)
@@ -314,6 +299,25 @@ def _history(spec: ReplaySpec) -> dict[str, Series]:
         minutes = series.start_s + series.step_s * np.arange(len(series.values))
         series.values[(minutes >= ends_s) & (minutes + series.step_s <= goes_on_s)] = np.nan
     return loads
+
+
+def remember_tenants(spec: ReplaySpec, log: ActivityLog) -> None:
+    """What tenants did before the window, as the cluster will count it."""
+    parts = _past(spec)
+    first_s = math.floor(min(float(part.arrived_s[0]) for part in parts) / 3600) * 3600.0
+    meter = ActivityMeter(len(spec.envelope.tiers), first_s)
+    copies = [
+        replicate(recorded(part, spec.envelope), spec.scale, spec.jitter_s, spec.seed + number, first_s, spec.from_s)
+        for number, part in enumerate(parts)
+    ]
+    arrived_s = np.concatenate([part.arrived_s for part in copies])
+    order = np.argsort(arrived_s, kind="stable")
+    tier = np.concatenate([part.tier for part in copies])[order]
+    tenants = np.concatenate([part.tenant for part in copies if part.tenant is not None])[order]
+    values = meter.count(arrived_s[order], tier, tenants, spec.from_s)
+    ends_s, goes_on_s = _unmeasured(spec, parts)
+    bins_s = first_s + BIN_S * np.arange(values.shape[2])
+    log.add(first_s, values, (bins_s < ends_s) | (bins_s + BIN_S > goes_on_s))
 
 
 def _past(spec: ReplaySpec) -> list[RequestTrace]:

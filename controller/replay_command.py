@@ -14,7 +14,8 @@ import yaml
 
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, EnvelopeProblem, check_envelope, parse_envelope
 from controller.core.types import Envelope, Offer
-from controller.replay import POLICIES, SERVICE, ReplaySpec, Summary, run_replay, spot_zones, zones_of
+from controller.replay import SERVICE, ReplaySpec, Summary, run_replay, spot_zones, zones_of
+from controller.replay_policies import PolicyError, parse_policy
 from controller.sources.base import InputError, RequestTrace
 from controller.sources.offers import read_offers
 from controller.sources.times import flag_time
@@ -32,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     shown = _Progress(sys.stderr.isatty())
     try:
         result = run_replay(spec, shown)
+    except PolicyError as error:
+        raise InputError("--policy", None, None, error.reason, error.nearest) from error
     except ValueError as error:
         raise InputError(
             str(args.requests), None, None, str(error), "see `python -m controller replay --help`"
@@ -44,8 +47,10 @@ def run(args: argparse.Namespace) -> int:
 
 def read_spec(args: argparse.Namespace) -> ReplaySpec:
     """Everything read and checked."""
-    if args.policy not in POLICIES:
-        raise InputError("--policy", None, None, f"there is no policy {args.policy!r}", f"use {', '.join(POLICIES)}")
+    try:
+        parse_policy(args.policy)
+    except PolicyError as error:
+        raise InputError("--policy", None, None, error.reason, error.nearest) from error
     for flag, value, least in (
         ("--scale", args.scale, 1),
         ("--jitter-s", args.jitter_s, 0),

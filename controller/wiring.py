@@ -23,7 +23,7 @@ from controller.metrics import Metrics
 from controller.observe import Demand, Observer, OfferBook
 from controller.outside import OutsideReader
 from controller.reconcile import Ports
-from controller.replay import make_policy
+from controller.replay_policies import PolicyContext, make_policy
 from controller.settings import Settings
 from controller.store import Store
 
@@ -121,7 +121,7 @@ def wire(house: House, cluster: SimulatedCluster, envelope: Envelope) -> Loop:
         record=journal,
         forecasts=PooledForecasts(forecaster, house.pool, record, OutsideReader(store).read),
         observer=observer,
-        policy=make_policy(settings.policy, past),
+        policy=make_policy(settings.policy, PolicyContext(past)),
     )
     intake = Intake(store, lambda service: journal.facts(observer, cluster.work()[0]), saved(cluster), house.demo)
     return Loop(cluster, ports, journal, guard, forecaster, record, intake)

@@ -18,7 +18,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller.core.types import Action, ActionResult, Job, LatencyReading, QueueReading, Replica, Sample, TierTarget
+from controller.core.types import (
+    Action,
+    ActionResult,
+    FloatArray,
+    Job,
+    LatencyReading,
+    QueueReading,
+    Replica,
+    Sample,
+    TierTarget,
+)
 
 
 class BackendUnavailable(Exception):
@@ -106,6 +116,12 @@ class Telemetry(Protocol):
 
     def queues(self, service: str) -> tuple[QueueReading, ...]:
         """What waits and runs now, one reading a tier. Raises BackendUnavailable."""
+
+    def activity(self, service: str, since_s: float, until_s: float) -> tuple[float, FloatArray] | None:
+        """What tenants did in the whole bins of [since_s, until_s) (see `core.activity`): the start of the first bin,
+        and channels a tier, shape (channels, tiers, bins). None: tenants are not told apart here, or nothing was
+        measured. Raises BackendUnavailable.
+        """
 
     def latency(self, service: str, target: TierTarget) -> LatencyReading:
         """The target's statistic over its window, ending now. Raises BackendUnavailable."""

@@ -19,6 +19,7 @@ from types import MappingProxyType
 import numpy as np
 
 from controller.core.burst import SLOW_S, burst_hold, burst_reserve
+from controller.core.priced import Expected
 from controller.core.queueing import erlang_c, probability_of, servers_for_backlog, target_wait_s, tier_wait_s
 from controller.core.types import FloatArray, Forecast, Observation, QueueReading, Reason, TierTarget
 from models.enums import Limit
@@ -152,10 +153,12 @@ def need(
     look_ahead_s: float,
     reserves: tuple[float, ...] = (),
     foreseen: Mapping[str, float] = MappingProxyType({}),
+    ahead: Mapping[int, Expected] = MappingProxyType({}),
 ) -> Need:
     """The capacity to have ready look_ahead_s from now, for the largest need until then. Without a forecast of a
     tier, its recent load stands for every quantile, and the reason says so. `foreseen`: the load of joined tiers, by
-    key, up to which a rise was prepared for, erlangs.
+    key, up to which a rise was prepared for, erlangs. `ahead`: what the lead-time forecast asks for, by tier; it takes
+    the place of quantiles and reserves.
     """
     tiers, queues = seen.envelope.tiers, {queue.tier: queue for queue in seen.queues}
     lead_s = seen.boot_s + seen.load_model_s
@@ -167,7 +170,11 @@ def need(
         peak = _forecast_peak(seen, cumulative(tiers, k), tuple(t.name for t in tiers[: k + 1]), look_ahead_s)
         peak = np.maximum(peak, above)
         if deferrable(tier):
-            value, reason = _deferred(seen, tier, queues.get(tier.name), urgent_mean=float(above[0]), lead_s=lead_s)
+            urgent_mean = ahead[k - 1].mean if k - 1 in ahead else float(above[0])
+            value, reason = _deferred(seen, tier, queues.get(tier.name), urgent_mean=urgent_mean, lead_s=lead_s)
+        elif k in ahead:
+            value, reason = _ahead(tiers, k, ahead[k], queues)
+            urgent = max(urgent, value)
         else:
             value, reason = _staffed(seen, tier, peak, above, queues, k, lead_s)
             names = tuple(t.name for t in tiers[: k + 1])
@@ -262,14 +269,41 @@ def _staffed(
     return float(staffed), Reason(Limit.LATENCY_TARGET, text, {**numbers, "required": staffed})
 
 
+def _ahead(
+    tiers: tuple[TierTarget, ...], k: int, expected: Expected, queues: Mapping[str, QueueReading]
+) -> tuple[float, Reason]:
+    """What the lead-time forecast asks for, or what runs and waits now, where that is more: what was not foreseen."""
+    tier, names = tiers[k], [t.name for t in tiers[: k + 1]]
+    here = [queues[name] for name in names if name in queues]
+    running, waiting = sum(queue.running for queue in here), sum(queue.queued for queue in here)
+    promise = f"{tier.statistic} {tier.of.value} {tier.target_ms:,.0f} ms"
+    numbers = {
+        "load_mean": expected.mean,
+        "load_deviation": expected.deviation,
+        "miss_price": 10.0**expected.price,
+        "in_flight": float(running + waiting),
+        "target_ms": tier.target_ms,
+    }
+    value = max(expected.capacity, float(running + waiting))
+    if waiting and value > expected.capacity:
+        text = f"{tier.name}: {running} requests run and {waiting} wait, more than the {expected.capacity:.1f} foreseen"
+        return value, Reason(Limit.BACKLOG, text, {**numbers, "required": value})
+    text = (
+        f"{tier.name}: when a replica started now can serve, {expected.mean:.1f} ± {expected.deviation:.1f} GPUs will be "
+        f"busy; at the price of a miss that kept {promise} on the days before, {expected.capacity:.1f} are worth having"
+    )
+    return value, Reason(Limit.LATENCY_TARGET, text, {**numbers, "required": value})
+
+
 def _base(seen: Observation, tier: TierTarget) -> float:
     """What the first tier uses steadily and must not hang on spot: the larger of its last hour's mean and the
-    middle of its forecast for the next, with a margin of its square root. A burst does not move it.
+    middle of its forecast for the next. A burst does not move it: what is beyond is replaced within the notice and the
+    rest of a lead time.
     """
     forecast = seen.forecasts.get((tier.name, 60.0))
     ahead = float(np.nan_to_num(forecast.at(0.5)).mean()) if forecast is not None else 0.0
     steady = max(recent_load(seen, tier.name, SLOW_S), ahead)
-    return steady + math.sqrt(steady)
+    return steady
 
 
 def execution(seen: Observation) -> tuple[float, float]:
@@ -280,17 +314,17 @@ def execution(seen: Observation) -> tuple[float, float]:
 def _deferred(
     seen: Observation, tier: TierTarget, queue: QueueReading | None, *, urgent_mean: float, lead_s: float
 ) -> tuple[float, Reason]:
-    """Spread what waits over half of the time that its oldest has left, beside what still comes and the tiers above."""
+    """Spread what waits over half of the time that its oldest has left, beside the tiers above. What still comes has
+    its own time; what the tiers above hold idle is filled first.
+    """
     deadline_s = tier.target_ms / 1000
     waiting_s, oldest_s = (queue.backlog_s, queue.oldest_wait_s) if queue else (0.0, 0.0)
     left_s = max((deadline_s - oldest_s - lead_s) / 2, lead_s)
-    coming = recent_load(seen, tier.name, 3600.0)
-    running = queue.running if queue else 0
-    own = waiting_s / left_s + (coming if waiting_s or running else 0.0)
+    own = waiting_s / left_s
     value = own + urgent_mean if own > 0 else 0.0
     text = (
         f"{tier.name}: {waiting_s:.0f} s of work wait, the oldest for {oldest_s:.0f} s of {deadline_s:.0f} s; "
-        f"done within {left_s:.0f} s beside {coming:.1f} arriving and {urgent_mean:.1f} above it takes {value:.1f} GPUs"
+        f"done within {left_s:.0f} s beside {urgent_mean:.1f} above it takes {value:.1f} GPUs"
     )
     limit = Limit.BACKLOG if waiting_s else Limit.LATENCY_TARGET
     return value, Reason(

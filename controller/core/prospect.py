@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from controller.core.capacity import cumulative, execution
+from controller.core.mix import price_known
 from controller.core.plan import speeds, staying
 from controller.core.series import clip
 from controller.core.slow_grid import SLOW_STEPS_S
@@ -32,7 +33,7 @@ _LISTS = ("tiers", "shares_percent", "quantiles", "waiting")
 _OFFER = (
     "id", "provider", "region", "zone", "instance_type", "gpu", "gpu_count", "price_usd_per_hour", "speed_ratio",
 )  # fmt: skip
-_STANDING = ("usable", "why_not", "refused_s", "lost_s", "notice")
+_STANDING = ("usable", "why_not", "refused_s", "lost_s", "notice", "hazard_per_hour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ class Prospect:
             return "there is no forecast of the next day yet"
         if not np.isfinite(self.minutes).any():
             return "no minute of load has been measured yet"
-        if not any(each.usable and math.isfinite(each.offer.price_usd_per_hour) for each in self.offers):
+        if not any(price_known(each) for each in self.offers):
             return "no offer can be bought at a known price"
         return ""
 

@@ -6,7 +6,8 @@ GPUs by Erlang C, deferred work spread before its deadline), what was asked for 
 at once, and the cap governs the burn of the clock hour as `finance.burn_allowed` does. To the fluid wait comes the
 steady one (Sakasegawa 1977 for the M/M/c queue, times Allen–Cunneen's factor).
 
-What it leaves out: spot replicas that are taken back (offers and prices stay as they are now), whole nodes, moves from
+What it leaves out: the lead-time forecast from tenants' activity and the price of a miss (`priced`), in whose place the
+reserve from history stands; spot replicas that are taken back (offers and prices stay as they are now), whole nodes, moves from
 one offer to another, overrides, and the fast forecast, which sees some bursts earlier than their first minutes.
 """
 
@@ -21,7 +22,8 @@ from controller.core.burst import SLOW_S, burst_reserve, lagged
 from controller.core.capacity import KNEE, deferrable
 from controller.core.finance import HOUR_S, cheapest_per_speed, hour_start
 from controller.core.futures import DAY_MINUTES, Futures
-from controller.core.mix import SPOT_WORTH, spot_usable
+from controller.core.mix import price_known, spot_usable
+from controller.core.mix_choice import SPOT_WORTH
 from controller.core.prospect import MINUTE_S, Prospect
 from controller.core.queueing import probability_of, servers_for, target_wait_s
 from controller.core.types import Envelope, FloatArray, Offer, OfferStanding, TierTarget
@@ -60,7 +62,7 @@ class Prices:
 
 def prices_now(standings: Sequence[OfferStanding], now_s: float) -> Prices:
     """As the mix buys: on demand the cheapest, on spot each zone's cheapest that is worth it, evenly."""
-    usable = [s for s in standings if s.usable and math.isfinite(s.offer.price_usd_per_hour)]
+    usable = [s for s in standings if price_known(s)]
     on_demand = cheapest_per_speed([s.offer for s in usable], Market.ON_DEMAND)
     limit = math.inf if on_demand is None else on_demand.usd_per_speed_hour * SPOT_WORTH
     zones: dict[str, Offer] = {}
@@ -297,12 +299,12 @@ def _base(first_hour_mean: FloatArray) -> FloatArray:
 
 
 def _deferred(waiting: Singles, hour_mean: Singles, deadline_min: Singles, k: int, at: int, lag: int) -> Singles:
-    """As `capacity` spreads deferred work: what waits within half of the time its oldest has left, and what comes."""
+    """As `capacity` spreads deferred work: what waits within half of the time its oldest has left, and those above."""
     coming = hour_mean[k, :, at]
     oldest = np.minimum(waiting / np.maximum(coming, 0.05), deadline_min)
     left = np.maximum((deadline_min - oldest - lag) / 2, lag)
     above = hour_mean[:k, :, at].sum(axis=0)
-    need: Singles = np.where(waiting > 0, waiting / left + coming + above, 0.0)
+    need: Singles = np.where(waiting > 0, waiting / left + above, 0.0)
     return need
 
 

@@ -81,7 +81,9 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An instance type in a zone, in a market, at a price. One replica is one GPU of it for now."""
+    """An instance type in a zone, in a market. A node of it has `gpu_count` GPUs, each `speed_ratio` fast and each good
+    for one replica; its price is the whole node's, idle GPUs included.
+    """
 
     id: str
     provider: str
@@ -95,9 +97,14 @@ class Offer:
     speed_ratio: float = 1.0
 
     @property
+    def node_speed(self) -> float:
+        """Reference GPUs that a whole node is worth."""
+        return self.speed_ratio * self.gpu_count
+
+    @property
     def usd_per_speed_hour(self) -> float:
-        """Dollars an hour for one reference GPU's worth of work."""
-        return self.price_usd_per_hour / self.speed_ratio
+        """Dollars an hour for one reference GPU's worth of work on a node in full use."""
+        return self.price_usd_per_hour / self.node_speed
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +272,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class OfferStanding:
-    """What is known of an offer right now. `refused_s`, `lost_s`: when it last refused a start, last lost a replica."""
+    """What is known of an offer right now. `refused_s`, `lost_s`: when it last refused a start, last lost a replica.
+
+    `hazard_per_hour`: interruptions to expect of one replica in an hour (`core.hazard`); None: not learned.
+    """
 
     offer: Offer
     usable: bool = True
@@ -273,6 +283,7 @@ class OfferStanding:
     refused_s: float | None = None
     lost_s: float | None = None
     notice: bool = False
+    hazard_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +294,27 @@ class Spend:
     accrued_usd: float
     replicas_usd_per_hour: float
     jobs_usd_per_hour: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Activity:
+    """What tenants did, in bins (see `core.activity`): `sums[c, k, i]` is channel c summed over the bins before i for the
+    tiers 0…k together, shape (channels, tiers, n + 1). `known[i]` (n,): the bin was measured; one that was not repeats
+    what came before it.
+    """
+
+    start_s: float
+    step_s: float
+    sums: FloatArray
+    known: npt.NDArray[np.bool_]
+
+    @property
+    def bins(self) -> int:
+        return len(self.known)
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + self.step_s * self.bins
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +339,7 @@ class Observation:
     work_mean_s: float
     work_scv: float
     stale_after_s: float = 180.0
+    activity: Activity | None = None
 
     @property
     def telemetry_age_s(self) -> float | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from controller.core.prices import price_problems
 from controller.core.types import Offer
 from controller.sources.base import quoted
 from controller.sources.tables import Table, numbers, read_table
@@ -54,17 +55,18 @@ class OfferProblem:
         return f"row {self.row}, {self.offer_id}: {self.why}"
 
 
-def read_offers(path: str | Path) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
+def read_offers(path: str | Path, *, whole_nodes: bool = False) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
     """The usable offers of a price list, in its order, and what is wrong with the others.
 
     A row gives an on-demand offer, and a spot offer where a spot price is given; a blank price means not offered. A
-    place without zones stands for its own zone. Raises InputError for what `read_table` refuses.
+    place without zones stands for its own zone. `whole_nodes`: those of several GPUs too, which the planner counts and
+    no backend starts yet. Raises InputError for what `read_table` refuses.
     """
     required = [name for name in OFFER_COLUMNS if name not in NOT_NEEDED]
-    return offers_of(read_table(path, required, (SPEED_COLUMN,)))
+    return offers_of(read_table(path, required, (SPEED_COLUMN,)), whole_nodes=whole_nodes)
 
 
-def offers_of(table: Table) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
+def offers_of(table: Table, *, whole_nodes: bool = False) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]]:
     """The same, of a table that has been read."""
     offers: list[tuple[int, Offer]] = []
     problems: list[OfferProblem] = []
@@ -72,7 +74,7 @@ def offers_of(table: Table) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]
         cell = {name: cells[index] for name, cells in table.columns.items()}
         zone = cell["zone"] or cell["region"]
         name = f"{cell['instance_type']}/{zone}"
-        wrong = _row_problem(row, name, cell)
+        wrong = _row_problem(row, name, cell, whole_nodes)
         if wrong is not None:
             problems.append(wrong)
             continue
@@ -91,7 +93,7 @@ def offers_of(table: Table) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]
                 zone=zone,
                 instance_type=cell["instance_type"],
                 gpu=cell["gpu"],
-                gpu_count=1,
+                gpu_count=int(_number(cell["gpu_count"])),
                 market=market,
                 price_usd_per_hour=float(price),
                 speed_ratio=float(cell.get(SPEED_COLUMN) or 1.0),
@@ -100,11 +102,15 @@ def offers_of(table: Table) -> tuple[tuple[Offer, ...], tuple[OfferProblem, ...]
     times = Counter(offer.id for _, offer in offers)
     twice = "it is listed more than once, so its price is not known"
     problems += [OfferProblem(row, offer.id, twice, "instance_type") for row, offer in offers if times[offer.id] > 1]
-    usable = tuple(offer for _, offer in offers if times[offer.id] == 1)
+    once = [(row, offer) for row, offer in offers if times[offer.id] == 1]
+    absurd = price_problems(offer for _, offer in once)
+    priced_in = dict(_PRICES)
+    problems += [OfferProblem(row, o.id, absurd[o.id], priced_in[o.market]) for row, o in once if o.id in absurd]
+    usable = tuple(offer for _, offer in once if offer.id not in absurd)
     return usable, tuple(sorted(problems, key=lambda problem: problem.row))
 
 
-def _row_problem(row: int, name: str, cell: dict[str, str]) -> OfferProblem | None:
+def _row_problem(row: int, name: str, cell: dict[str, str], whole_nodes: bool) -> OfferProblem | None:
     """Why no offer of a row can be used; None when they may."""
     if not cell["instance_type"]:
         return OfferProblem(row, name, "it has no instance type", "instance_type")
@@ -113,7 +119,7 @@ def _row_problem(row: int, name: str, cell: dict[str, str]) -> OfferProblem | No
     gpus = _number(cell["gpu_count"])
     if not (gpus >= 1 and gpus == math.floor(gpus)):
         return OfferProblem(row, name, f"gpu_count {quoted(cell['gpu_count'])} is no number of GPUs", "gpu_count")
-    if gpus > 1:
+    if gpus > 1 and not whole_nodes:
         why = f"it has {gpus:.0f} GPUs; only instances with one GPU can be used for now"
         return OfferProblem(row, name, why, "gpu_count", sound=True)
     speed = cell.get(SPEED_COLUMN, "")

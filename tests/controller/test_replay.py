@@ -9,20 +9,16 @@ import pytest
 from controller import replay
 from controller.backends.simulated.arrivals import Arrivals
 from controller.backends.simulated.engine import ZoneSeries
-from controller.core.policies.heddle import Heddle
-from controller.core.policies.hpa import Hpa
-from controller.core.policies.static import Static
-from controller.core.types import Envelope, Series
+from controller.core.types import Envelope
 from controller.replay import (
     ReplaySpec,
-    make_policy,
     minute_loads,
-    peak_ten_minutes,
     recorded,
     run_replay,
     spot_zones,
     zones_of,
 )
+from controller.replay_policies import REGISTRY
 from controller.sources.base import AvailabilitySeries, RequestTrace
 from tests.core.observed import A10G, L40S, OFFERS, SPOT, TIERS, envelope, tier
 
@@ -60,28 +56,6 @@ def spec(requests: RequestTrace, policy: str = "hpa", **changes: Any) -> ReplayS
         offers=OFFERS, load_times_s=np.array([20.0]), zones={}, scale=1, jitter_s=0.0, boot_s=100.0, seed=1,
     )  # fmt: skip
     return replace(base, **changes)
-
-
-def test_policies_by_name() -> None:
-    flat = {"a": Series(T0, 60.0, np.full(60, 3.0)), "b": Series(T0, 60.0, np.full(60, 4.0))}
-    assert isinstance(make_policy("heddle", {}), Heddle)
-    assert isinstance(make_policy("hpa", {}), Hpa)
-    assert make_policy("static", flat) == Static(pytest.approx(7.0))
-    with pytest.raises(ValueError, match="magic"):
-        make_policy("magic", {})
-
-
-def test_the_peak_is_the_largest_ten_minutes_of_all_tiers_together() -> None:
-    one, other = np.ones(120), np.ones(120)
-    one[30:40] = 6.0
-    one[90] = 40.0
-    other[30:35] = 3.0
-    assert peak_ten_minutes({"a": Series(T0, 60.0, one), "b": Series(T0, 60.0, other)}) == pytest.approx(8.0)
-    assert peak_ten_minutes({}) == 0.0
-    assert peak_ten_minutes({"a": Series(T0, 60.0, np.full(4, 2.0))}) == 2.0
-    gaps = one.copy()
-    gaps[50:70] = np.nan
-    assert peak_ten_minutes({"a": Series(T0, 60.0, gaps)}) == pytest.approx(6.0)
 
 
 def test_minutes_of_load_add_up_to_the_work() -> None:
@@ -210,6 +184,30 @@ def test_progress_is_told_to_the_end() -> None:
     assert told == sorted(told)
     assert told[0] == 0.0
     assert told[-1] == 1.0
+
+
+@pytest.mark.parametrize("policy", REGISTRY)
+def test_every_policy_serves_an_hour_at_its_own_cadence(policy: str) -> None:
+    gone = ZoneSeries(T0 + 2 * HOUR + np.array([0.0, 1800.0, 2400.0]), np.array([-1, 0, -1]))
+    requests = trace(*steady(0, 2, 6.0), *steady(2, 3, 6.0, seed=2))
+    told: list[float] = []
+    result = run_replay(spec(requests, policy, zones=dict.fromkeys(zones_of(OFFERS), gone)), told.append)
+    assert result.summary.policy == policy
+    assert result.summary.unfinished == 0
+    assert all(tier.wait_mean_s is not None for tier in result.summary.tiers.values())
+    on_spot = any(offer.id in set(result.replicas["offer"]) for offer in SPOT)
+    assert on_spot == (policy in ("heddle", "spothedge", "hpa_spot"))
+    tick_s = {"kpa": 2, "dynamo": 5, "spothedge": 20}.get(policy, 15)
+    assert sum(done < 1.0 for done in told) == HOUR / tick_s
+
+
+def test_parameters_reach_the_policy() -> None:
+    requests = trace(*steady(0, 2, 6.0), *steady(2, 3, 6.0, seed=2))
+    lean, rich = (run_replay(spec(requests, policy)).summary for policy in ("hpa", "hpa:target=0.3,down_s=1800"))
+    assert rich.policy == "hpa:target=0.3,down_s=1800"
+    assert rich.cost_usd > lean.cost_usd
+    with pytest.raises(ValueError, match="goal"):
+        run_replay(spec(requests, "hpa:goal=1"))
 
 
 def test_an_empty_window_and_nothing_to_buy_are_refused() -> None:

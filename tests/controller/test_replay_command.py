@@ -29,7 +29,7 @@ from tests.controller.replayed import (
 
 SCALE, JITTER_S, BOOT_S = 4, 120.0, 100.0
 WINDOW_H = 6
-POLICIES = ("heddle", "hpa", "static")
+POLICIES = ("heddle", "hpa", "hpa:target=0.5,down_s=900", "hpa_spot", "static")
 SUMMARY = {
     "policy", "window", "seed", "scale", "requests", "gpu_hours", "cost_usd", "interrupted", "preempted", "starts",
     "stops", "peak_replicas", "hours_within_cap_ratio", "costliest_hour_usd", "tiers",
@@ -369,7 +369,13 @@ REFUSALS: dict[str, tuple[Callable[[Path], dict[str, object]], tuple[str, ...]]]
     "no time": (lambda folder: {"from": "tomorrow"}, ("--from", "tomorrow")),
     "ends before it begins": (lambda folder: {"to": "2024-11-24T09:00:00Z"}, ("--to",)),
     "nothing in the window": (lambda folder: {"from": "2025-01-01T00:00Z", "to": "2025-01-02T00:00Z"}, ("window",)),
-    "unknown policy": (lambda folder: {"policy": "magic"}, ("--policy", "magic", "heddle, hpa, static")),
+    "unknown policy": (lambda folder: {"policy": "magic"}, ("--policy", "magic", "heddle, hpa, kpa")),
+    "unknown parameter": (lambda folder: {"policy": "hpa:goal=1"}, ("--policy", "goal", "target, down_s")),
+    "parameters that don't go together": (
+        lambda folder: {"policy": "phpa:season=4,seasons=2"},
+        ("--policy", "2 seasons of 4"),
+    ),
+    "parameter out of range": (lambda folder: {"policy": "hpa:target=0"}, ("--policy", "target", "above 0")),
     "no copies": (lambda folder: {"scale": 0}, ("--scale",)),
     "negative jitter": (lambda folder: {"jitter-s": -1}, ("--jitter-s",)),
     "endless boot": (lambda folder: {"boot-s": "inf"}, ("--boot-s",)),

@@ -8,23 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.core.mix import (
-    LOST_FOR_S,
-    REFUSED_FOR_S,
-    Mix,
-    cheapest_cover,
-    greedy_mix,
-    resize,
-    spot_usable,
-    within_burn,
-)
+from controller.core.mix import LOST_FOR_S, REFUSED_FOR_S, Mix, resize, spot_usable, within_burn
+from controller.core.mix_choice import Needed, choose_mix, greedy_mix
 from controller.core.types import Offer, OfferStanding
 from models.enums import Limit, Market
 from tests.core.observed import A10G, BY_ID, L40S, NOW, OFFERS, SPOT, offer, standings
 
 
 def mix(capacity: float, base: float = 0.0, held: dict[str, int] | None = None, **changed: object) -> Mix:
-    return greedy_mix(standings(**changed), capacity, base, held or {}, NOW)
+    return choose_mix(standings(**changed), Needed(capacity, base), held or {}, NOW)
 
 
 def zones(chosen: Mix) -> Counter[str]:
@@ -43,11 +35,11 @@ def test_the_base_stands_on_demand_and_the_rest_is_spread_over_spot_zones() -> N
 
 
 def test_one_gpu_of_need_is_the_cheapest_single_machine() -> None:
-    assert [each.id for each in cheapest_cover(standings(), 1.0)] == [A10G.id]
-    assert [each.id for each in cheapest_cover(standings(), 1.5)] == [L40S.id]
-    assert [each.id for each in cheapest_cover(standings(), 3.0)] == [L40S.id, A10G.id]
-    assert cheapest_cover(standings(), 0.0) == []
-    assert cheapest_cover(standings(SPOT), 3.0) == []
+    assert mix(1.0, base=1.0).counts == {A10G.id: 1}
+    assert mix(1.5, base=1.5).counts == {L40S.id: 1}
+    assert mix(3.0, base=3.0).counts == {L40S.id: 1, A10G.id: 1}
+    assert mix(0.0).counts == {}
+    assert choose_mix(standings(SPOT), Needed(3.0, 3.0), {}, NOW).reason.limit is Limit.NO_CAPACITY
 
 
 @pytest.mark.parametrize(

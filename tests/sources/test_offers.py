@@ -87,6 +87,23 @@ def test_an_offer_listed_twice_has_no_known_price(tmp_path: Path) -> None:
     assert all("more than once" in problem.why for problem in problems)
 
 
+@pytest.mark.parametrize("price", ["150", "0.009"])
+def test_a_price_a_hundred_times_or_a_hundredth_of_its_like_is_not_used(price: str, tmp_path: Path) -> None:
+    like = [row("1.0", zone=f"z{i}") for i in range(3)]
+    offers, (problem,) = read_offers(listed(tmp_path, *like, row(price, zone="odd")))
+
+    assert len(offers) == 3
+    assert (problem.offer_id, problem.column) == ("g5/odd/on_demand", "on_demand_usd_per_hour")
+    assert "times the median" in problem.why
+
+
+def test_nodes_of_several_gpus_are_read_whole_where_they_are_asked_for(tmp_path: Path) -> None:
+    (offer,), problems = read_offers(listed(tmp_path, row("8.0", gpus="8")), whole_nodes=True)
+
+    assert not problems
+    assert (offer.gpu_count, offer.price_usd_per_hour, offer.usd_per_speed_hour) == (8, 8.0, 1.0)
+
+
 def test_the_shipped_headline_offers_are_all_usable() -> None:
     offers, problems = read_offers(DATA / "prices/headline_offers.csv")
 

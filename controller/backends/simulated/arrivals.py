@@ -34,29 +34,39 @@ def uniform(seed: int, row: npt.NDArray[np.int64], copy: npt.NDArray[np.int64], 
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """Recorded requests (n,), sorted by arrival. `work_s`: execution seconds on the reference GPU; `tier`: its
-    index.
+    index; `tenant`: a number for each, None where nobody is told apart.
     """
 
     arrived_s: FloatArray
     work_s: FloatArray
     tier: npt.NDArray[np.int64]
+    tenant: npt.NDArray[np.int64] | None = None
+
+    def tenants(self, rows: slice) -> npt.NDArray[np.int64]:
+        """The tenants of some rows; −1 where nobody is told apart."""
+        if self.tenant is None:
+            return np.full(len(self.arrived_s[rows]), -1, np.int64)
+        return self.tenant[rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """Requests to come (m,), sorted by arrival."""
+    """Requests to come (m,), sorted by arrival. `tenant` as in `Recorded`."""
 
     arrived_s: FloatArray
     work_s: FloatArray
     tier: npt.NDArray[np.int64]
+    tenant: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.arrived_s)
 
 
-def _sorted(arrived_s: FloatArray, work_s: FloatArray, tier: npt.NDArray[np.int64]) -> Arrivals:
+def _sorted(
+    arrived_s: FloatArray, work_s: FloatArray, tier: npt.NDArray[np.int64], tenant: npt.NDArray[np.int64]
+) -> Arrivals:
     order = np.argsort(arrived_s, kind="stable")
-    return Arrivals(arrived_s[order], work_s[order], tier[order])
+    return Arrivals(arrived_s[order], work_s[order], tier[order], tenant[order])
 
 
 def replicate(recorded: Recorded, scale: int, jitter_s: float, seed: int, from_s: float, to_s: float) -> Arrivals:
@@ -71,6 +81,7 @@ def replicate(recorded: Recorded, scale: int, jitter_s: float, seed: int, from_s
         arrived.ravel(),
         np.broadcast_to(recorded.work_s[lo:hi, None], shape).ravel().copy(),
         np.broadcast_to(recorded.tier[lo:hi, None], shape).ravel().copy(),
+        np.broadcast_to(recorded.tenants(slice(lo, hi))[:, None], shape).ravel().copy(),
     )
 
 
@@ -92,9 +103,16 @@ class Feed:
     def between(self, from_s: float, to_s: float) -> Arrivals:
         """The copies that arrive in [from_s, to_s)."""
         parts = [self._part(from_s, to_s, repeat) for repeat in range(self.repeats(to_s + self._jitter_s) + 1)]
-        return _sorted(*(np.concatenate([part[i] for part in parts]) for i in range(3)))
+        return _sorted(
+            np.concatenate([part[0] for part in parts]),
+            np.concatenate([part[1] for part in parts]),
+            np.concatenate([part[2] for part in parts]),
+            np.concatenate([part[3] for part in parts]),
+        )
 
-    def _part(self, from_s: float, to_s: float, repeat: int) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+    def _part(
+        self, from_s: float, to_s: float, repeat: int
+    ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         shift = repeat * WEEK_S
         first = self._end_s - WEEK_S if repeat else -np.inf
         lo = np.searchsorted(self._recorded.arrived_s, max(first, from_s - shift - self._jitter_s))
@@ -105,7 +123,8 @@ class Feed:
         arrived = (arrived + (2 * uniform(self._seed, row, copy, repeat) - 1) * self._jitter_s).ravel()
         keep = (arrived >= from_s) & (arrived < to_s)
         rows = np.repeat(row.ravel(), self._scale)[keep]
-        return arrived[keep], self._recorded.work_s[rows], self._recorded.tier[rows]
+        tenant = self._recorded.tenants(slice(None))
+        return arrived[keep], self._recorded.work_s[rows], self._recorded.tier[rows], tenant[rows]
 
     def surge(self, number: int, factor: float, from_s: float, to_s: float) -> Arrivals:
         """Extra requests of an injected surge, so that `factor` times as many arrive as in the hour before from_s.
@@ -119,4 +138,5 @@ class Feed:
         index = np.arange(int(max(0.0, factor - 1.0) * rate * (to_s - from_s)), dtype=np.int64)
         pick = last_week + (uniform(self._seed, index, index * 0 + number, 1_000_003) * rows).astype(np.int64)
         at = from_s + uniform(self._seed, index, index * 0 + number, 1_000_033) * (to_s - from_s)
-        return _sorted(at, self._recorded.work_s[pick], self._recorded.tier[pick])
+        tenant = self._recorded.tenants(slice(None))[pick]
+        return _sorted(at, self._recorded.work_s[pick], self._recorded.tier[pick], tenant)

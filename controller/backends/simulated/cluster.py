@@ -18,9 +18,12 @@ import numpy.typing as npt
 
 from controller.backends.base import ClusterState, HourSpend, Notice, UnknownSubject
 from controller.backends.simulated import kernel, readings
+from controller.backends.simulated.activity import ActivityMeter
 from controller.backends.simulated.arrivals import Feed, Recorded, uniform
 from controller.backends.simulated.engine import Engine, LogRow, ZoneSeries
 from controller.backends.simulated.jobs import JobSpec, JobsSim
+from controller.core.activity import BIN_S, CHANNELS
+from controller.core.capacity import deferrable
 from controller.core.finance import HOUR_S, hour_start
 from controller.core.types import (
     Action,
@@ -41,6 +44,7 @@ _FEED_AHEAD_S = 3600.0
 _REMEMBERED_RESULTS = 20_000
 # Results that outlive a restart: only the last tick's actions can be asked again then.
 _KEPT_RESULTS = 1_000
+_KEPT_BINS = 5760
 _SAVE_EVERY_S = 300.0
 _KEEP_REQUESTS_S = 2 * 86400.0
 _STATES = {
@@ -81,12 +85,15 @@ class Site:
     notice_s: float = 120.0
 
     def may_preempt(self) -> npt.NDArray[np.bool_]:
-        """The first tier may take from all below it; no other preempts: a wait of seconds is not worth minutes of
-        lost work.
+        """The first tier may take from all below it, and every tier from those that may be deferred: theirs is work to
+        fill what is free. Among the others a wait of seconds is not worth the work that is lost.
         """
         n = 1 if self.fifo else len(self.tiers)
         allowed = np.zeros((n, n), np.bool_)
         allowed[0, 1:] = True
+        if not self.fifo:
+            for lower, tier in enumerate(self.tiers):
+                allowed[:lower, lower] |= deferrable(tier)
         return allowed
 
 
@@ -139,6 +146,11 @@ class SimulatedCluster:
         self._telemetry_s: float | None = start_s
         self._silent_until_s = -math.inf
         self._asked, self._saved_s = False, -math.inf
+        self._count_from(start_s)
+
+    def _count_from(self, at_s: float) -> None:
+        self._meter = ActivityMeter(len(self._tiers), at_s)
+        self._bins: FloatArray = np.zeros((CHANNELS, len(self._tiers), 0))
 
     # --- time ---
 
@@ -335,6 +347,22 @@ class SimulatedCluster:
         with self._lock:
             return readings.queues(self.engine, self._tiers)
 
+    def activity(self, service: str, since_s: float, until_s: float) -> tuple[float, FloatArray] | None:
+        with self._lock:
+            until_s = min(until_s, self.engine.now_s)
+            if self._silent_until_s > self.engine.now_s:
+                until_s = min(until_s, self._telemetry_s or 0.0)
+            if until_s - self._meter.end_s >= BIN_S:
+                first, last = (self.engine.first_after(at_s) for at_s in (self._meter.end_s, until_s))
+                rows = self.engine.a.request[first:last]
+                fresh = self._meter.count(rows["arrived"], rows["tier"], rows["tenant"].astype(np.int64), until_s)
+                self._bins = np.concatenate([self._bins, fresh], axis=2)[:, :, -_KEPT_BINS:]
+            first_s = self._meter.end_s - BIN_S * self._bins.shape[2]
+            skip = max(0, math.ceil((since_s - first_s) / BIN_S - 1e-9))
+            if skip >= self._bins.shape[2]:
+                return None
+            return first_s + BIN_S * skip, self._bins[:, :, skip:]
+
     def latency(self, service: str, target: TierTarget) -> LatencyReading:
         with self._lock:
             return readings.latency(self.engine, self._tiers, target)
@@ -468,6 +496,8 @@ class SimulatedCluster:
             }
             if self._jobs is not None and kept["jobs"] is not None:
                 self._jobs.restore(kept["jobs"])
+            oldest = self.engine.a.request["arrived"][: self.engine.arrived]
+            self._count_from(float(oldest[0]) if len(oldest) else self.engine.now_s)
         return True
 
 

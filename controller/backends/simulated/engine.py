@@ -124,6 +124,7 @@ class Engine:
         fresh = np.zeros(len(arrivals), kernel.REQUEST)
         fresh["arrived"] = np.maximum(arrivals.arrived_s, self.now_s)
         fresh["work"], fresh["tier"] = arrivals.work_s, arrivals.tier
+        fresh["tenant"] = -1 if arrivals.tenant is None else arrivals.tenant
         fresh["started"] = fresh["finished"] = np.nan
         fresh["replica"] = fresh["after"] = -1
         coming = np.concatenate([a.request[first:old], fresh])
@@ -280,8 +281,20 @@ class Engine:
             for name in names:
                 tier[name] = kept["tier"][name]
             kept["tier"] = tier
+        kept["request"] = _with_tenants(kept["request"])
         self.a = self.a._replace(**kept)
         self.a.counts[kernel.LOGS] = 0
+
+
+def _with_tenants(saved: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Requests of a snapshot; in those of earlier versions nobody is told apart."""
+    if saved.dtype == kernel.REQUEST:
+        return saved
+    request = np.zeros(len(saved), kernel.REQUEST)
+    request["tenant"] = -1
+    for name in saved.dtype.names or ():
+        request[name] = saved[name]
+    return request
 
 
 def _grown(old: npt.NDArray[Any], need: int) -> npt.NDArray[Any]:

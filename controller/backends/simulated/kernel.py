@@ -35,11 +35,12 @@ NO_LIMIT = 1 << 40
 INF = np.inf
 
 
+# `tenant` is −1 where a request has none.
 REQUEST = np.dtype(
     [
         *((name, np.float64) for name in ("arrived", "work", "started", "finished")),
         *((name, np.int64) for name in ("tier", "replica", "after")),
-        *((name, np.int32) for name in ("attempts", "preemptions")),
+        *((name, np.int32) for name in ("attempts", "preemptions", "tenant")),
     ]
 )
 REPLICA = np.dtype(

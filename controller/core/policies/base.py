@@ -1,19 +1,22 @@
 """The seam of policies: an observation in, a plan out, and what to remember until the next tick."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self, runtime_checkable
 
+from controller.core.priced import Priced
 from controller.core.types import Observation, Plan, Surge
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What a policy carries from tick to tick: its recommendations (time, replicas or capacity), newest last.
+    """What a policy carries from tick to tick: its recommendations (time, replicas or capacity), newest last. A policy
+    that carries more returns a subclass of its own, and takes any other Memory for a fresh start.
 
     Empty after a restart: a policy then holds what it finds until its window has filled again. `reserves`: burst
     reserves per tier (reference GPUs), computed from history at `reserves_s`. `surges`: those that were prepared for,
-    until they end.
+    until they end. `learned`: the lead-time forecast of each urgent tier and the price of a miss, learned at `learned_s`.
     """
 
     recommendations: tuple[tuple[float, float], ...] = ()
@@ -22,8 +25,10 @@ class Memory:
     reserves: tuple[float, ...] = ()
     reserves_s: float | None = None
     surges: tuple[Surge, ...] = ()
+    learned: Mapping[int, Priced] = field(default_factory=dict)
+    learned_s: float | None = None
 
-    def recommend(self, now_s: float, value: float, keep_s: float) -> "Memory":
+    def recommend(self, now_s: float, value: float, keep_s: float) -> Self:
         kept = tuple(entry for entry in self.recommendations if entry[0] > now_s - keep_s)
         return replace(
             self,
@@ -31,7 +36,7 @@ class Memory:
             since_s=now_s if self.since_s is None else self.since_s,
         )
 
-    def need_base(self, now_s: float, base: float, keep_s: float) -> "Memory":
+    def need_base(self, now_s: float, base: float, keep_s: float) -> Self:
         """Remember what the first tier needs on demand (whole reference GPUs) for keep_s."""
         kept = tuple(entry for entry in self.bases if entry[0] > now_s - keep_s)
         return replace(self, bases=(*kept, (now_s, float(math.ceil(base - 1e-9)))))
@@ -62,3 +67,12 @@ class Policy(Protocol):
 
     def plan(self, seen: Observation, memory: Memory, plan_id: str) -> tuple[Plan, Memory]:
         """The plan for this tick. Actions are ids `a-<plan id>-<n>`, in the order in which they should be done."""
+
+
+@runtime_checkable
+class Paced(Protocol):
+    """A policy with a cadence of its own. A replay ticks at it; a live loop ticks at its own."""
+
+    @property
+    def tick_s(self) -> float:
+        """Seconds from tick to tick."""

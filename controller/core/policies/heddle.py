@@ -10,12 +10,15 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from controller.core.capacity import Need, burst_reserves, need
+from controller.core.capacity import Need, burst_reserves, deferrable, execution, need
 from controller.core.degradation import steps_in_force
 from controller.core.finance import burn_allowed
-from controller.core.mix import Mix, greedy_mix, resize, within_burn
+from controller.core.forecast.lead import lead_bins_of
+from controller.core.mix import Mix, resize, within_burn
+from controller.core.mix_choice import Needed, Terms, choose_mix, greedy_mix
 from controller.core.plan import COMING, Actions, hold, release_order, speeds, staying
 from controller.core.policies.base import Memory
+from controller.core.priced import HOLD, Expected, expected, learn_prices
 from controller.core.stabilize import may_release, stabilize
 from controller.core.surge_verdicts import missed
 from controller.core.surges import Prepared, foreseen, prepare
@@ -28,6 +31,9 @@ RESERVE = 0.02
 # fleet.
 BURST = 1.25
 RESERVES_EVERY_S = 3600.0
+LEARN_EVERY_S = 43200.0
+# Activity older than this says nothing of what comes.
+FRESH_S = 60.0
 # The on-demand base follows the first tier's load no faster than this: a replica moved is a restart paid.
 BASE_WINDOW_S = 1800.0
 
@@ -40,29 +46,33 @@ class Heddle:
 
     def plan(self, seen: Observation, memory: Memory, plan_id: str) -> tuple[Plan, Memory]:
         lead_s = seen.boot_s + seen.load_model_s
-        if memory.reserves_s is None or seen.now_s - memory.reserves_s >= RESERVES_EVERY_S:
+        memory = _learn(seen, memory, lead_s)
+        ahead = _expect(seen, memory)
+        window_s = HOLD * lead_s if ahead else 2 * lead_s
+        if not ahead and (memory.reserves_s is None or seen.now_s - memory.reserves_s >= RESERVES_EVERY_S):
             memory = replace(memory, reserves=burst_reserves(seen), reserves_s=seen.now_s)
-        wanted = need(seen, 2 * lead_s, memory.reserves, foreseen(seen, memory.surges, 2 * lead_s))
+        wanted = need(seen, 2 * lead_s, memory.reserves, foreseen(seen, memory.surges, 2 * lead_s), ahead)
         speed = speeds(seen)
         here = staying(seen)
         current = sum(speed[replica.offer_id] for replica in here)
-        steady, memory = stabilize(wanted.total, current, memory, seen.now_s, 2 * lead_s)
+        steady, memory = stabilize(wanted.total, current, memory, seen.now_s, window_s)
         memory = memory.need_base(seen.now_s, wanted.base, BASE_WINDOW_S)
         # A surge is known ahead, with its end: its need joins after the window that holds on to what bursts needed.
-        ahead, surges = prepare(seen, memory.surges, 2 * lead_s, wanted.total)
+        prepared, surges = prepare(seen, memory.surges, 2 * lead_s, wanted.total)
         memory = replace(memory, surges=surges)
-        wanted, capacity = _with_surge(wanted, ahead), max(steady.capacity, ahead.capacity)
+        wanted, capacity = _with_surge(wanted, prepared), max(steady.capacity, prepared.capacity)
         reasons = (*wanted.reasons, steady.reason)
         required = math.ceil(wanted.total)
         stop, paused = _stale(seen), _paused(seen)
         if paused is not None:
             return hold(seen, plan_id, self.name, stop or paused, required, (*reasons, paused), surges), memory
         held = Counter(replica.offer_id for replica in here)
-        mix = greedy_mix(seen.offers, capacity, memory.base(), held, seen.now_s)
+        asked = Needed(capacity, memory.base(), memory.base())
+        mix = choose_mix(seen.offers, asked, held, seen.now_s, Terms(lead_s=lead_s))
         reasons = (*reasons, mix.reason)
         bound = wanted.reason if steady.reason.limit is Limit.NONE else steady.reason
         gone = missed(surges, seen.now_s, lead_s) if current > mix.capacity else None
-        surge = ahead.reason if capacity > steady.capacity else gone
+        surge = prepared.reason if capacity > steady.capacity else gone
         if surge is not None:
             bound, reasons = surge, (*reasons, surge)
         mix, counted = _count_limits(seen, mix, held)
@@ -102,7 +112,7 @@ class Heddle:
             reasons=reasons,
             shed=shed,
             options=_options(seen, capacity, memory.base(), held, mix) if actions.taken else (),
-            numbers=_numbers(seen, wanted, capacity, mix, current, ahead),
+            numbers=_numbers(seen, wanted, capacity, mix, current, prepared),
             surges=surges,
         )
         return plan, memory
@@ -155,6 +165,25 @@ class Heddle:
             f"{kept} surplus replicas stay: {wanted.now:.0f} requests run or wait on {serving:.1f} GPUs that serve now"
         )
         return Reason(Limit.SCALE_IN_CHECK, text, {"kept": kept, "serving": serving, "load_now": wanted.now})
+
+
+def _learn(seen: Observation, memory: Memory, lead_s: float) -> Memory:
+    """The lead-time forecast and the price of a miss, learned anew now and then from what tenants did until now."""
+    if seen.activity is None or (memory.learned_s is not None and seen.now_s - memory.learned_s < LEARN_EVERY_S):
+        return memory
+    urgent = [k for k, tier in enumerate(seen.envelope.tiers) if not deferrable(tier)]
+    started = max(1, lead_bins_of(lead_s) - 1)
+    learned = learn_prices(seen.activity, seen.envelope.tiers, urgent, lead_s, *execution(seen), started)
+    return replace(memory, learned=learned, learned_s=seen.now_s)
+
+
+def _expect(seen: Observation, memory: Memory) -> Mapping[int, Expected]:
+    """What each urgent tier needs one lead time from now; empty where nothing is learned or nothing new is measured."""
+    activity, tiers = seen.activity, seen.envelope.tiers
+    if activity is None or seen.now_s - activity.end_s > FRESH_S or max(memory.learned, default=0) >= len(tiers):
+        return {}
+    work = execution(seen)
+    return {k: expected(priced, activity, tiers[k], *work) for k, priced in memory.learned.items()}
 
 
 def _stale(seen: Observation) -> Reason | None:

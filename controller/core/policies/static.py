@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from controller.core.finance import cheapest_per_speed
 from controller.core.plan import one_pool_plan
 from controller.core.policies.base import Memory
+from controller.core.policies.parameter import parameter
 from controller.core.types import Observation, Plan, Reason
 from models.enums import Limit, Market
 
@@ -18,6 +19,7 @@ class Static:
     """`peak_load`: the largest ten-minute mean of offered load, in erlangs of the reference GPU."""
 
     peak_load: float
+    utilisation: float = parameter(UTILISATION, "share of the fleet that the peak may keep busy", above=0, most=1)
     name: str = "static"
     fifo: bool = True
     forecasts: bool = False
@@ -26,8 +28,8 @@ class Static:
         offer = cheapest_per_speed([standing.offer for standing in seen.offers if standing.usable], Market.ON_DEMAND)
         if offer is None:
             return one_pool_plan(seen, plan_id, self.name, None, 0, 0, 0, NOTHING_SOLD), memory
-        wanted = max(1, math.ceil(self.peak_load / UTILISATION / offer.speed_ratio - 1e-9))
+        wanted = max(1, math.ceil(self.peak_load / self.utilisation / offer.speed_ratio - 1e-9))
         speed = offer.speed_ratio
-        text = f"peak load {self.peak_load:.1f} / {UTILISATION:g} / speed {speed:g} = {wanted} replicas, always"
-        reason = Reason(Limit.NONE, text, {"peak_load": self.peak_load, "utilisation": UTILISATION})
+        text = f"peak load {self.peak_load:.1f} / {self.utilisation:g} / speed {speed:g} = {wanted} replicas, always"
+        reason = Reason(Limit.NONE, text, {"peak_load": self.peak_load, "utilisation": self.utilisation})
         return one_pool_plan(seen, plan_id, self.name, offer, wanted, wanted, wanted, reason), memory
