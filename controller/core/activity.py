@@ -39,9 +39,7 @@ class ActivityLog:
         """The end of the newest bin; None: none is known."""
         return None if self._start_s is None else self._start_s + self._count * BIN_S
 
-    def add(
-        self, start_s: float, values: FloatArray, known: Sequence[bool] | npt.NDArray[np.bool_] | None = None
-    ) -> None:
+    def add(self, start_s: float, values: FloatArray, known: Sequence[bool] | npt.NDArray[np.bool_] | None = None) -> None:
         """Bins from start_s on, by tier (channels, tiers, m). Those that are known already are passed over; a gap
         before them repeats the newest.
         """

@@ -63,20 +63,28 @@ def frontier(stage: Rehearsals, envelope: Envelope, targets: int = TARGETS) -> F
     most = float(stage.run([drafts[0], drafts[-1]]).usd.max()) * 1.1
     caps = np.geomspace(max(most / 20, 0.05), most, CAPS)
     cases = [replace(draft, cap_usd_per_hour=cap) for draft in drafts for cap in caps.tolist()]
-    held = stage.run(cases).held.reshape(targets, CAPS)
+    held = stage.run(cases).held.reshape(len(drafts), CAPS)
     # A larger cap allows all that a smaller one does; what the grid shows otherwise is the rounding to whole replicas.
     held = np.maximum.accumulate(held, axis=1)
-    lines = np.array([[_crossing(caps, held[j], level) for j in range(targets)] for level in LEVELS])
+    lines = np.array([[_crossing(caps, held[j], level) for j in range(len(drafts))] for level in LEVELS])
     lines = np.fmin.accumulate(lines, axis=1)
     return Frontier(np.array(targets_ms), LEVELS, lines, stage.futures.count)
 
 
 def _targets(target_ms: float, count: int) -> list[float]:
-    """Targets about the draft's, a tenth of it to ten times it, the draft's own among them; all of the same kind."""
-    most = min(target_ms * 10, DEFERRABLE_S * 1000 * 0.99) if target_ms < DEFERRABLE_S * 1000 else target_ms * 10
-    below = np.geomspace(target_ms / 10, target_ms, count // 2 + 1)
-    above = np.geomspace(target_ms, max(most, target_ms * 1.001), count - count // 2)
-    return [*below.tolist(), *above[1:].tolist()]
+    """Targets about the draft's, a tenth of it to ten times it, the draft's own among them, ascending. All are of the
+    same kind: a tier that may be deferred is planned by other rules.
+    """
+    edge_ms = DEFERRABLE_S * 1000
+    least, most = target_ms / 10, target_ms * 10
+    if target_ms < edge_ms:
+        most = min(most, max(edge_ms * 0.99, target_ms))
+    else:
+        least = max(least, edge_ms)
+    below = np.geomspace(least, target_ms, count // 2 + 1)
+    above = np.geomspace(target_ms, most, count - count // 2)
+    around = {round(ms, 3) for ms in [*below.tolist()[:-1], *above[1:].tolist()]}
+    return sorted({target_ms, *(ms for ms in around if abs(ms - target_ms) > 1e-3 * target_ms)})
 
 
 def _crossing(caps: FloatArray, held: Sequence[float], level: float) -> float:

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.ndimage import maximum_filter1d
 
 from controller.core.activity import BIN_S
-from controller.core.forecast.lead import LeadModel, Rehearsal, expect, lead_bins_of, learn
+from controller.core.forecast.lead import LeadModel, Rehearsal, expect, learn, lead_bins_of
 from controller.core.queueing import probability_of, target_wait_s
 from controller.core.types import Activity, FloatArray, TierTarget
 
@@ -178,7 +178,5 @@ def _rehearse(
 def _highest(values: FloatArray, back: int) -> FloatArray:
     """The largest of each value and the `back` before it."""
     size = back + 1
-    highest: FloatArray = maximum_filter1d(
-        values, size, origin=size // 2 if size % 2 else (size - 1) // 2, mode="nearest"
-    )
+    highest: FloatArray = maximum_filter1d(values, size, origin=size // 2 if size % 2 else (size - 1) // 2, mode="nearest")
     return highest

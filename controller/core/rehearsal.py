@@ -7,8 +7,8 @@ at once, and the cap governs the burn of the clock hour as `finance.burn_allowed
 steady one (Sakasegawa 1977 for the M/M/c queue, times Allen–Cunneen's factor).
 
 What it leaves out: the lead-time forecast from tenants' activity and the price of a miss (`priced`), in whose place the
-reserve from history stands; spot replicas that are taken back (offers and prices stay as they are now), whole nodes, moves from
-one offer to another, overrides, and the fast forecast, which sees some bursts earlier than their first minutes.
+reserve from history stands; spot replicas that are taken back (offers and prices stay as they are now), whole nodes,
+moves from one offer to another, overrides, and the fast forecast, which sees some bursts before their first minutes.
 """
 
 import math

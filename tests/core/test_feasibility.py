@@ -184,6 +184,12 @@ def test_a_cap_above_the_line_holds_and_one_below_half_of_it_does_not() -> None:
     assert below < FEASIBLE_FROM <= above
 
 
+def test_a_frontier_of_a_tier_that_can_be_deferred_stays_among_such() -> None:
+    tiers = (replace(envelope().tiers[0], statistic="p100", target_ms=900_000.0), *envelope().tiers[1:])
+    found = frontier(stage(), envelope(20.0, tiers))
+    assert found is not None and found.targets_ms[0] == 600_000.0 and found.targets_ms[-1] == 9_000_000.0
+
+
 def test_no_frontier_of_the_unknown() -> None:
     assert frontier(stage(), envelope(20.0, tier_salt="b")) is None
 
