@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from controller.core.capacity import cumulative, execution
-from controller.core.mix import price_known
+from controller.core.mix import price_known, spot_usable
 from controller.core.plan import speeds, staying
 from controller.core.series import clip
 from controller.core.slow_grid import SLOW_STEPS_S
@@ -81,9 +81,15 @@ class Prospect:
             return "there is no forecast of the next day yet"
         if not np.isfinite(self.minutes).any():
             return "no minute of load has been measured yet"
-        if not any(price_known(each) for each in self.offers):
+        if not any(self._sold(each) for each in self.offers):
             return "no offer can be bought at a known price"
         return ""
+
+    def _sold(self, standing: OfferStanding) -> bool:
+        """Can a replica be started on the offer now, at a price that a budget can count?"""
+        market = standing.offer.market
+        startable = market is Market.ON_DEMAND or (market is Market.SPOT and not spot_usable(standing, self.now_s))
+        return price_known(standing) and startable
 
     def why_unknown(self, envelope: Envelope) -> str:
         """Why nothing can be said of this envelope; empty: something can."""

@@ -37,6 +37,8 @@ CAP_RESERVE = 0.02
 BURST = 1.25
 # The steady wait changes slowly: it is computed each so many minutes.
 STEADY_EVERY = 5
+# Targets whose needs are remembered, about half a megabyte each.
+MOST_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,8 @@ class Rehearsals:
         ]
         staffed = np.interp(late, loads, np.array(fewest, np.float64))
         wish = np.maximum(np.maximum(slow + reserve, following), staffed).astype(np.float32)
+        if len(self._wishes) >= MOST_KEPT:  # many drafts in an hour must not fill the memory
+            self._wishes.clear()
         self._wishes[k, tier] = wish
         return wish
 
@@ -255,6 +259,8 @@ class Rehearsals:
             sums = np.concatenate([np.zeros((own.shape[0], 1)), np.cumsum(own, axis=1)], axis=1)
             ends = np.arange(DAY_MINUTES, own.shape[1]) + 1
             begins = np.maximum(ends - max(1, round(deadline_s / MINUTE_S)), 0)
+            if len(self._fresh) >= MOST_KEPT:
+                self._fresh.clear()
             self._fresh[k, deadline_s] = (sums[:, ends] - sums[:, begins]).astype(np.float32)
         return self._fresh[k, deadline_s]
 

@@ -120,6 +120,7 @@ def test_a_target_below_the_execution_itself_is_named_as_such() -> None:
         ({"minutes": np.full((3, 60), np.nan)}, "no minute"),
         ({"offers": ()}, "no offer"),
         ({"offers": standings((offer("g5", "a", A10G.market, math.nan),))}, "no offer"),
+        ({"offers": standings(SPOT, **{f"o{n}": {"lost_s": NOW - 60} for n in range(3)})}, "no offer"),
         ({"tiers": ("gold", "standard", "background")}, "forecast is of the tiers gold"),
         ({"shares_percent": (30.0, 40.0, 30.0)}, "other tiers"),
         ({"tier_salt": "b"}, "other tiers"),
