@@ -31,7 +31,7 @@ FEASIBLE_FROM = 0.9
 FUTURES = 100
 SEED = 7
 # Looser targets that are tried go up to this many times the draft's, in so many steps.
-LARGEST_RELAXATION, RELAXATIONS = 50.0, 7
+LARGEST_RELAXATION, RELAXATIONS = 50.0, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,14 +185,16 @@ def changes(
         return ()
     # An impossible target is mended by a possible one, and by nothing else.
     possible = not impossible_targets(envelope, prospect.work_mean_s, prospect.work_scv)
-    tried = [*_other_targets(envelope, prospect), *(_other_limits(envelope) if possible else ())]
-    case, free = Case.of(envelope), replace(Case.of(envelope), cap_usd_per_hour=None)
-    found = stage.run([case, free, *(Case.of(changed(envelope, change)) for change in tried)])
+    found = stage.run([Case.of(envelope), replace(Case.of(envelope), cap_usd_per_hour=None)])
     held = found.held.tolist()
     if possible and held[0] >= wanted:
         return ()
+    # A looser target of a tier that holds already changes nothing that matters.
+    short = found.kept[:-1, :, 0].all(axis=1).mean(axis=-1) < wanted
+    tried = [*_other_targets(envelope, prospect, short.tolist()), *(_other_limits(envelope) if possible else ())]
+    shares = stage.run([Case.of(changed(envelope, change)) for change in tried]).held.tolist() if tried else []
     good: dict[str, Change] = {}
-    for change, probability in zip(tried, held[2:], strict=True):
+    for change, probability in zip(tried, shares, strict=True):
         after = changed(envelope, change)
         if probability >= wanted and not impossible_targets(after, prospect.work_mean_s, prospect.work_scv):
             good.setdefault(change.field, replace(change, probability=probability))
@@ -204,13 +206,15 @@ def changes(
     return tuple(sorted(good.values(), key=lambda change: change.ratio))
 
 
-def _other_targets(envelope: Envelope, prospect: Prospect) -> list[Change]:
-    """Looser targets of each tier, to two digits, the nearest first. None moves a tier between what is deferred and
-    what is not: that is another promise, not a looser one.
+def _other_targets(envelope: Envelope, prospect: Prospect, short: Sequence[bool]) -> list[Change]:
+    """Looser targets of each tier that is `short` of what is wanted, or impossible, to two digits, the nearest first.
+    None moves a tier between what is deferred and what is not: that is another promise, not a looser one.
     """
     found = []
-    for tier in envelope.tiers:
+    for tier, lacks in zip(envelope.tiers, short, strict=True):
         least = tier.target_ms - min(0.0, target_wait_s(tier, prospect.work_mean_s, prospect.work_scv)) * 1000
+        if not lacks and least == tier.target_ms:
+            continue
         for ratio in np.geomspace(1.1, LARGEST_RELAXATION, RELAXATIONS).tolist():
             target_ms = _two_digits(least * ratio)
             other = replace(tier, target_ms=target_ms)
@@ -221,7 +225,7 @@ def _other_targets(envelope: Envelope, prospect: Prospect) -> list[Change]:
 
 def _other_limits(envelope: Envelope) -> list[Change]:
     """A lower floor, which may be what spends the cap; no ceiling."""
-    floors = sorted({int(envelope.floor * share) for share in (0.9, 0.75, 0.5, 0.25, 0.0)}, reverse=True)
+    floors = sorted({int(envelope.floor * share) for share in (0.75, 0.5, 0.0)}, reverse=True)
     capped = envelope.floor and envelope.spend_cap_usd_per_hour is not None
     found = [Change("floors", float(floor), 0.0, envelope.floor / max(floor, 0.5)) for floor in floors if capped]
     if envelope.ceiling is not None:
