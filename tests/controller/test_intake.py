@@ -290,7 +290,7 @@ class TestOverride:
             (pin(ends_at="2024-11-25T09:00:00"), "ends_at must say its zone"),
             (pin(ends_at="soon"), "ends_at must be an ISO time"),
             (pin(ends_at=7), "ends_at must be an ISO time"),
-            (pin(kind="hold"), "kind must be pin, freeze, pause, not 'hold'"),
+            (pin(kind="hold"), "kind must be pin, freeze, pause, relax_cap, not 'hold'"),
             (pin(signed_over_cap="yes"), "signed_over_cap must be true or false"),
             ({"kind": "pin", "replicas": 3}, "the field 'ends_at' is missing"),
             ({}, "the field 'kind' is missing"),
