@@ -182,9 +182,10 @@ def unpacked(document: Mapping[str, Any], minutes: bytes) -> Prospect:
     )
     loads = document["loads"]
     values = np.frombuffer(zlib.decompress(minutes), "<f4").astype(np.float64)
+    facts: dict[str, Any] = {name: document[name] for name in _PLAIN}
+    facts |= {name: tuple(document[name]) for name in _LISTS}
     return Prospect(
-        **{name: document[name] for name in _PLAIN},
-        **{name: tuple(document[name]) for name in _LISTS},
+        **facts,
         loads=None if loads is None else np.array(loads, np.float64),
         minutes=values.reshape(int(document["tier_count"]), -1),
         offers=offers,
