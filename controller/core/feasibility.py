@@ -96,10 +96,10 @@ def stage_of(prospect: Prospect, count: int = FUTURES, seed: int = SEED) -> Rehe
 def judge(prospect: Prospect, envelope: Envelope, stage: Rehearsals | None = None) -> Feasibility:
     """The verdict on an envelope. A stage of the same prospect may be handed in; else one is made."""
     impossible = impossible_targets(envelope, prospect.work_mean_s, prospect.work_scv)
-    why = prospect.why_unknown(envelope)
-    stage = stage or stage_of(prospect)
-    if why or stage is None:
+    if why := prospect.why_unknown(envelope):
         return Feasibility(None, why, impossible)
+    stage = stage or stage_of(prospect)
+    assert stage is not None, "what is known can be rehearsed"
     found = stage.run([Case.of(envelope)])
     kept = found.kept[:, :, 0, :]
     names = [*(tier.name for tier in envelope.tiers), SPEND]
