@@ -36,7 +36,9 @@ HOLD: Final = 1.5
 FLUID: Final = 1.6
 """The rehearsal counts all load that comes while a queue stands; the queue of the simulator, request by request, made
 about 1 / 1.8 of it wait too long on days kept for development. Some of that is kept as margin."""
-MEAN_SHARE: Final = 0.5
+SHARED: Final = 0.7
+"""The same, of a tier under which others fill what is free: what they run can't always be taken from them."""
+MEAN_SHARE: Final = 0.25
 """A mean over few bursts is uncertain by about itself: it is rehearsed for so much of what the target allows."""
 LEASTS: Final = np.array([0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 """Shares of the highest load rehearsed that are tried as the least capacity to hold: what comes out of nothing, at a
@@ -108,7 +110,7 @@ def learn_prices(
             return MappingProxyType({})
         model, past = learned
         price, least, rehearsed, allowed, path = _rehearse(
-            past, tiers[k], lead_bins_of(lead_s), started_bins, work_s, scv, there
+            past, tiers[k], lead_bins_of(lead_s), started_bins, work_s, scv, there, k + 1 == len(tiers)
         )
         found[k] = Priced(model, price, least, rehearsed, allowed)
         there = path
@@ -130,6 +132,7 @@ def _rehearse(
     work_s: float,
     scv: float,
     there: FloatArray | None,
+    last: bool,
 ) -> tuple[float, float, float, float, FloatArray]:
     """The price of a miss and the least capacity that together would have kept the target for the fewest GPU-hours;
     what they would have given, what was allowed, and the capacity asked for in each bin.
@@ -137,7 +140,7 @@ def _rehearse(
     mean, deviation, load = work_s * past.mean, work_s * past.deviation, work_s * past.rate
     wait_s = max(target_wait_s(target, work_s, scv), 1e-3)
     probability = probability_of(target.statistic)
-    allowed = MEAN_SHARE * wait_s if probability is None else FLUID * (1.0 - probability)
+    allowed = MEAN_SHARE * wait_s if probability is None else (FLUID if last else SHARED) * (1.0 - probability)
     borne = overload(target, work_s, scv)
     floor = load if there is None else np.maximum(load, there)
 

@@ -21,7 +21,7 @@ class Memory:
 
     recommendations: tuple[tuple[float, float], ...] = ()
     since_s: float | None = None
-    bases: tuple[tuple[float, float], ...] = ()
+    bases: tuple[tuple[float, float, float], ...] = ()
     reserves: tuple[float, ...] = ()
     reserves_s: float | None = None
     surges: tuple[Surge, ...] = ()
@@ -36,14 +36,19 @@ class Memory:
             since_s=now_s if self.since_s is None else self.since_s,
         )
 
-    def need_base(self, now_s: float, base: float, keep_s: float) -> Self:
-        """Remember what the first tier needs on demand (whole reference GPUs) for keep_s."""
+    def need_base(self, now_s: float, base: float, first: float, keep_s: float) -> Self:
+        """Remember for keep_s what the first tier needs on demand, and whatever zone is lost: whole reference GPUs."""
         kept = tuple(entry for entry in self.bases if entry[0] > now_s - keep_s)
-        return replace(self, bases=(*kept, (now_s, float(math.ceil(base - 1e-9)))))
+        whole = (float(math.ceil(base - 1e-9)), float(math.ceil(first - 1e-9)))
+        return replace(self, bases=(*kept, (now_s, *whole)))
 
     def base(self) -> float:
         """The largest base remembered."""
-        return max((value for _, value in self.bases), default=0.0)
+        return max((base for _, base, _ in self.bases), default=0.0)
+
+    def first(self) -> float:
+        """The most that was to be left whatever zone is lost."""
+        return max((first for *_, first in self.bases), default=0.0)
 
     def highest(self) -> float:
         """The largest value remembered; 0 where there is none."""

@@ -32,6 +32,8 @@ RESERVE = 0.02
 BURST = 1.25
 RESERVES_EVERY_S = 3600.0
 LEARN_EVERY_S = 43200.0
+# What a burst needs is gone in a quarter of an hour: a move has to earn its restart within that.
+HOLD_S = 900.0
 # Activity older than this says nothing of what comes.
 FRESH_S = 60.0
 # The on-demand base follows the first tier's load no faster than this: a replica moved is a restart paid.
@@ -56,7 +58,7 @@ class Heddle:
         here = staying(seen)
         current = sum(speed[replica.offer_id] for replica in here)
         steady, memory = stabilize(wanted.total, current, memory, seen.now_s, window_s)
-        memory = memory.need_base(seen.now_s, wanted.base, BASE_WINDOW_S)
+        memory = memory.need_base(seen.now_s, wanted.base, wanted.first, BASE_WINDOW_S)
         # A surge is known ahead, with its end: its need joins after the window that holds on to what bursts needed.
         prepared, surges = prepare(seen, memory.surges, 2 * lead_s, wanted.total)
         memory = replace(memory, surges=surges)
@@ -67,8 +69,8 @@ class Heddle:
         if paused is not None:
             return hold(seen, plan_id, self.name, stop or paused, required, (*reasons, paused), surges), memory
         held = Counter(replica.offer_id for replica in here)
-        asked = Needed(capacity, memory.base(), memory.base())
-        mix = choose_mix(seen.offers, asked, held, seen.now_s, Terms(lead_s=lead_s))
+        asked = Needed(capacity, memory.base(), min(memory.first(), capacity))
+        mix = choose_mix(seen.offers, asked, held, seen.now_s, Terms(lead_s=lead_s, horizon_s=HOLD_S))
         reasons = (*reasons, mix.reason)
         bound = wanted.reason if steady.reason.limit is Limit.NONE else steady.reason
         gone = missed(surges, seen.now_s, lead_s) if current > mix.capacity else None
