@@ -125,7 +125,8 @@ def verdict_card(standing: Standing, document: Document, use: Callable[[Document
             _head(f'<span class="hd-hero hd-num">{percent(verdict.probability)}</span>{verdict_tag(verdict)}')
             + bar(verdict.probability)
             + f'<p class="hd-sub" style="margin-top:8px">Share of {verdict.futures} futures drawn from the forecast of '
-            f"{formats.hour_minute(datetime.fromtimestamp(prospect.now_s, UTC))}, offers as they are now; not yet calibrated by replays. Tick: "
+            f"{formats.hour_minute(datetime.fromtimestamp(prospect.now_s, UTC))}, offers as they are now; not yet "
+            f"calibrated by replays. Tick: "
             f"{FEASIBLE_FROM:.0%}. Under {SIGNED_BELOW:.0%} it has to be signed.</p>"
         )
         for words in verdict.impossible:
