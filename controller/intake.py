@@ -14,10 +14,12 @@ from typing import Protocol
 
 from controller import outside_intents, replay_intents
 from controller.backends.base import BackendUnavailable, UnknownSubject
+from controller.core.degradation import relaxation_of, relaxed_cap
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, check_envelope, parse_envelope
+from controller.core.feasibility import Feasibility, in_words, judge
 from controller.core.guard import ENDED, Rule, RuleError
 from controller.core.mode import lesser
-from controller.core.types import Action, ActionResult
+from controller.core.types import Action, ActionResult, Envelope
 from controller.payload import Payload, Refused
 from controller.replay_intents import ReplayFacts
 from controller.store import Store
@@ -54,6 +56,7 @@ _LEDGER: Mapping[str, LedgerKind] = {
     IntentKind.END_OVERRIDE: LedgerKind.OVERRIDE,
     IntentKind.PAUSE_FLEET: LedgerKind.PAUSE,
     IntentKind.RESUME_FLEET: LedgerKind.PAUSE,
+    IntentKind.APPROVE_RELAXATION: LedgerKind.OVERRIDE,
     IntentKind.KILL_JOB: LedgerKind.GUARDRAIL,
     IntentKind.SUSPEND_JOB: LedgerKind.GUARDRAIL,
     IntentKind.RESUME_JOB: LedgerKind.GUARDRAIL,
@@ -183,6 +186,7 @@ class Intake:
             IntentKind.END_OVERRIDE: self._end_override,
             IntentKind.PAUSE_FLEET: self._pause_fleet,
             IntentKind.RESUME_FLEET: self._resume_fleet,
+            IntentKind.APPROVE_RELAXATION: self._relaxation,
             IntentKind.SET_RULE: self._rule,
             IntentKind.SET_MODE: self._mode,
             IntentKind.ADD_EVENT: partial(outside_intents.add_event, self._store),
@@ -224,10 +228,32 @@ class Intake:
                 nearest = f" (nearest: {problem.nearest})" if problem.nearest else ""
                 sign = "" if problem.severity == "refuse" else "; sign it to apply it all the same"
                 raise Refused(f"{problem.field}: {problem.reason}{nearest}{sign}")
+        verdict = self._verdict(wanted, intent.service, now_s)
+        if verdict.must_be_signed and not signed:
+            raise Refused(f"{in_words(verdict)}; sign it to apply it all the same")
         version = self._store.add_envelope(
-            intent.service, payload.get("document"), intent.author, intent.reason, now_s, intent.id
+            intent.service,
+            payload.get("document"),
+            intent.author,
+            intent.reason,
+            now_s,
+            intent.id,
+            note=f"signed, knowing that {in_words(verdict)}" if verdict.must_be_signed else "",
+            numbers={
+                "probability": verdict.probability,
+                "probability_shown": payload.number_or_none("probability", 0, 1),
+                "signed": signed,
+            },
         )
         return f"envelope v{version} rules from now"
+
+    def _verdict(self, wanted: Envelope, service: str, now_s: float) -> Feasibility:
+        """The same question that the page asked, of what is known now."""
+        prospect = self._store.prospect(service)
+        if prospect is None or prospect.stale(now_s):
+            age = "there is no prospect of the next day yet" if prospect is None else "the last forecast is too old"
+            return Feasibility(None, age)
+        return judge(prospect, wanted)
 
     def _override(self, intent: Intent, payload: Payload, now_s: float) -> str:
         kind = payload.word("kind", OverrideKind)
@@ -236,6 +262,8 @@ class Intake:
             raise Refused(f"the whole fleet can be paused only; a {kind.value} is for one service")
         if envelope is None and intent.service != FLEET:
             raise Refused(f"there is no service {intent.service!r}")
+        if kind is OverrideKind.RELAX_CAP:
+            raise Refused("a cap is relaxed only as the envelope's own step has it: approve that")
         ends_s = _ends(payload, now_s)
         signed = payload.flag("signed_over_cap", False)
         replicas = payload.whole("replicas", 0, MOST_REPLICAS) if kind is OverrideKind.PIN else None
@@ -285,6 +313,30 @@ class Intake:
 
     def _pause_fleet(self, intent: Intent, payload: Payload, now_s: float) -> str:
         return self._put_override(intent, OverrideKind.PAUSE, None, now_s, _ends(payload, now_s), False)
+
+    def _relaxation(self, intent: Intent, payload: Payload, now_s: float) -> str:
+        """The envelope's step "cap relaxed for N minutes", approved while somebody gives way for the cap."""
+        envelope = self._store.envelope(intent.service)
+        if envelope is None:
+            raise Refused(f"there is no service {intent.service!r}")
+        step = relaxation_of(envelope)
+        if step is None:
+            raise Refused(f"envelope v{envelope.version} has no step that relaxes the cap")
+        if not self._store.in_force(intent.service):
+            raise Refused("nobody gives way for the cap now: there is nothing to relax it for")
+        ends_s, cap = now_s + step.minutes * 60, relaxed_cap(envelope, step)
+        added = self._store.add_override(
+            intent.service,
+            OverrideKind.RELAX_CAP,
+            replicas=None,
+            author=intent.author,
+            reason=intent.reason,
+            now_s=now_s,
+            ends_s=ends_s,
+            cap_usd_per_hour=cap,
+            intent_id=intent.id,
+        )
+        return f"override {added.id}: the cap is ${cap:,.2f}/h until {moment(ends_s):%Y-%m-%d %H:%M} UTC"
 
     def _resume_fleet(self, intent: Intent, payload: Payload, now_s: float) -> str:
         paused = [each for each in self._store.overrides(now_s) if each.service == FLEET]

@@ -10,6 +10,7 @@ from controller.backends.base import ClusterState, Telemetry
 from controller.core.envelope import EnvelopeFacts
 from controller.core.mode import lesser, would_change
 from controller.core.plan import COMING, speeds, staying
+from controller.core.prospect import prospect_of
 from controller.core.settle import NO_PRICE, MissPrice
 from controller.core.slow_grid import SLOW_STEPS_S
 from controller.core.surges import SurgesAhead, surges_ahead
@@ -47,6 +48,7 @@ class Journal:
         self._settler = Settler(service, store, telemetry, miss=miss, step_back_hours=step_back_hours)
         self._minute_s = float("-inf")
         self._looked: object = None
+        self._prospect: tuple[float, int] | None = None
 
     def envelope(self) -> Envelope:
         envelope = self._store.envelope(self._service)
@@ -99,12 +101,22 @@ class Journal:
         store.record_terms([_term_minute(self._service, term, now_s) for term in terms])
         store.record_offers(seen.offers, {}, now_s)
         store.record_forecasts(tuple(forecast for forecast in seen.forecasts.values() if _shown(forecast, seen)))
+        self._look_out(seen)
         for term in terms:
             self._metrics.term(self._service, term.name, value=term.value, limit=term.limit)
         spend = seen.spend
         burn = spend.replicas_usd_per_hour + spend.jobs_usd_per_hour
         cap = seen.envelope.spend_cap_usd_per_hour
         self._metrics.spend(hour_usd=spend.accrued_usd, burn_usd_per_hour=burn, cap_usd_per_hour=cap)
+
+    def _look_out(self, seen: Observation) -> None:
+        """What drafts of the envelope are judged by, once an hour and when another envelope rules."""
+        due = (hour_start(seen.now_s), seen.envelope.version)
+        if self._prospect != due:
+            prospect = prospect_of(seen)
+            self._store.record_prospect(prospect)
+            # Before the first forecast it is looked at again at the next minute.
+            self._prospect = None if prospect.loads is None else due
 
     def plan(self, plan: Plan, seen: Observation) -> None:
         ready = sum(replica.state is ReplicaState.READY for replica in staying(seen))

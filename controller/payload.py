@@ -41,6 +41,10 @@ class Payload:
             raise Refused(f"{name} must be {span}{'' if math.isinf(most) else f' and at most {most:g}'}, not {value:g}")
         return float(value)
 
+    def number_or_none(self, name: str, least: float, most: float = math.inf) -> float | None:
+        """`number`, of a field that may be null or absent."""
+        return None if self._fields.get(name) is None else self.number(name, least, most)
+
     def whole(self, name: str, least: int, most: float = math.inf) -> int:
         """A whole number from least to most."""
         value = self.number(name, least, most)

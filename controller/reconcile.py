@@ -12,6 +12,7 @@ from typing import Protocol
 from controller.act import act
 from controller.backends.base import Backend, ClusterState, Telemetry
 from controller.core.capacity import cumulative
+from controller.core.degradation import relaxed, speed_factors
 from controller.core.policies.base import Memory, Policy
 from controller.core.types import ActionResult, Authority, Envelope, Forecast, Observation, Override, Plan, Series
 from controller.observe import Observer
@@ -93,6 +94,7 @@ def reconcile(now_s: float, ports: Ports) -> Tick:
     plan = beside(plan, seen, ports)
     ports.record.plan(plan, seen)
     results = act(plan.actions, ports.backend)
+    ports.backend.degrade(plan.service, speed_factors(seen.envelope, plan.shed) if seen.mode is Mode.ACT else {})
     ports.memory = memory
     ports.observer.book.learn(plan, results, now_s)
     ports.backend.save()
@@ -104,8 +106,10 @@ def observe(now_s: float, ports: Ports) -> tuple[ClusterState, Observation]:
     """Let time pass in a simulated cluster and look. Raises BackendUnavailable."""
     ports.backend.advance(now_s)
     record = ports.record
+    overrides = record.overrides(now_s)
+    ruling = relaxed(record.envelope(), overrides)
     state, seen = ports.observer.look(
-        now_s, ports.backend, ports.telemetry, record.envelope(), record.overrides(now_s), record.mode(), ports.work()
+        now_s, ports.backend, ports.telemetry, ruling, overrides, record.mode(), ports.work()
     )
     return state, ports.around(replace(seen, authority=record.authority()))
 

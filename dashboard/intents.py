@@ -31,9 +31,23 @@ def submit(kind: IntentKind, reason: str, *, service: str = "", payload: dict[st
     return number
 
 
-def apply_envelope(document: dict[str, Any], base_version: int | None, reason: str, *, signed: bool = False) -> int:
-    """Ask for `document` as the next version after `base_version`; `signed` accepts the warnings shown."""
-    payload = {"document": document, "base_version": base_version or 0, "signed": signed}
+def apply_envelope(
+    document: dict[str, Any],
+    base_version: int | None,
+    reason: str,
+    *,
+    signed: bool = False,
+    probability: float | None = None,
+) -> int:
+    """Ask for `document` as the next version after `base_version`; `signed` accepts the warnings shown, and the
+    `probability` that was shown (None: it was not known).
+    """
+    payload = {
+        "document": document,
+        "base_version": base_version or 0,
+        "signed": signed,
+        "probability": probability,
+    }
     return submit(IntentKind.APPLY_ENVELOPE, reason, service=read_standing().service, payload=payload)
 
 
@@ -75,6 +89,11 @@ def pause_fleet(ends_at: datetime, reason: str) -> int:
 def resume_fleet(reason: str) -> int:
     """Ask for the fleet-wide pause to end now."""
     return submit(IntentKind.RESUME_FLEET, reason, service="*")
+
+
+def approve_relaxation(reason: str) -> int:
+    """Approve the envelope's step that relaxes the cap for some minutes."""
+    return submit(IntentKind.APPROVE_RELAXATION, reason, service=read_standing().service)
 
 
 def act_on_job(kind: IntentKind, job_id: str, reason: str) -> int:

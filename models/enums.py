@@ -90,6 +90,15 @@ class OverrideKind(StrEnum):
     PIN = "pin"
     FREEZE = "freeze"
     PAUSE = "pause"
+    RELAX_CAP = "relax_cap"
+
+
+class StepKind(StrEnum):
+    """One step of the degradation order."""
+
+    WAIT = "wait"
+    VARIANT = "variant"
+    RELAX_CAP = "relax_cap"
 
 
 class IntentKind(StrEnum):
@@ -100,6 +109,7 @@ class IntentKind(StrEnum):
     END_OVERRIDE = "end_override"
     PAUSE_FLEET = "pause_fleet"
     RESUME_FLEET = "resume_fleet"
+    APPROVE_RELAXATION = "approve_relaxation"
     KILL_JOB = "kill_job"
     SUSPEND_JOB = "suspend_job"
     RESUME_JOB = "resume_job"

@@ -27,7 +27,7 @@ class Intent(SQLModel, table=True):
 
 
 class OverrideRow(SQLModel, table=True):
-    """A pin, freeze or pause in force until `ends_at`, or `ended_at` if it ended early."""
+    """A pin, freeze, pause or relaxed cap in force until `ends_at`, or `ended_at` if it ended early."""
 
     __tablename__ = "override"
     id: int | None = Field(default=None, primary_key=True)
@@ -41,6 +41,7 @@ class OverrideRow(SQLModel, table=True):
     ended_at: datetime | None = None
     ended_why: str = ""
     signed_over_cap: bool = False
+    cap_usd_per_hour: float | None = None
     intent_id: int | None = None
 
 

@@ -9,6 +9,7 @@ from models import (
     ledger,
     offers,
     plans,
+    prospects,
     replays,
     services,
     signals,
@@ -17,5 +18,6 @@ from models import (
 )
 
 MODULES = (
-    fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, replays, services, signals, surges, telemetry,
+    fleet, forecasts, guardrails, intents, jobs, ledger, offers, plans, prospects, replays, services, signals, surges,
+    telemetry,
 )  # fmt: skip

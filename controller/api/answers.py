@@ -199,7 +199,7 @@ class ReplayAnswer(Answer):
 
 
 class OverrideAnswer(Answer):
-    """A pin, freeze or pause in force until `ends_at`. Service "*" is the whole fleet."""
+    """A pin, freeze, pause or relaxed cap in force until `ends_at`. Service "*" is the whole fleet."""
 
     id: int
     service: str
@@ -212,6 +212,7 @@ class OverrideAnswer(Answer):
     ended_at: datetime | None
     ended_why: str
     signed_over_cap: bool
+    cap_usd_per_hour: float | None
     intent_id: int | None
 
 

@@ -38,7 +38,9 @@ class AskEnvelope(_Ask):
     service: str = Field(default="images", max_length=100)
     document: dict[str, Any]
     base_version: int = Field(ge=0)
-    signed: bool = Field(default=False, description="The warnings are known and accepted.")
+    signed: bool = Field(
+        default=False, description="The warnings, and that it may well not hold, are known and accepted."
+    )
 
 
 class AskOverride(_Ask):
@@ -114,6 +116,8 @@ def ask_override(ask: AskOverride, context: InContext, session: InSession, respo
     """Writes an intent. 422 where it could never hold: no end ahead, a pin without a number."""
     now = context.now()
     _check_end(ask.ends_at, now)
+    if ask.kind is OverrideKind.RELAX_CAP:
+        raise refused("kind", "a cap is relaxed only by approving the envelope's own step", OverrideKind.PIN.value)
     if ask.kind is OverrideKind.PIN and ask.replicas is None:
         raise refused("replicas", "a pin needs a number of replicas", "0")
     if ask.kind is not OverrideKind.PIN and ask.replicas is not None:

@@ -14,6 +14,7 @@ Error contract
 Every method may be called from several threads; each is atomic.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -93,6 +94,11 @@ class Backend(Protocol):
 
         ACCEPTED means asked for; CONFIRMED only when the effect can already be seen; REFUSED says why in `detail`.
         Raises BackendUnavailable (not done) and UnknownSubject.
+        """
+
+    def degrade(self, service: str, speed_factors: Mapping[str, float]) -> None:
+        """Serve these tiers so many times as fast from now on, by the variants that the service declares; the others as
+        usual. Where a gateway follows the plan by the API itself, this does nothing.
         """
 
     def save(self) -> None:

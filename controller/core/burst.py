@@ -104,7 +104,7 @@ def burst_reserve(load: Series, target: TierTarget, work_s: float, scv: float, l
     lag = max(1, math.ceil(lead_s / load.step_s))
     if len(values) <= 2 * lag or values.sum() <= 0:
         return 0.0
-    slow, following = _known(values, lag, round(SLOW_S / load.step_s))
+    slow, following = lagged(values, lag, round(SLOW_S / load.step_s))
     wait_target = max(target_wait_s(target, work_s, scv), 1e-3)
     probability = probability_of(target.statistic)
 
@@ -125,25 +125,32 @@ def burst_reserve(load: Series, target: TierTarget, work_s: float, scv: float, l
 
 
 def _rise(values: FloatArray, lag: int) -> FloatArray:
-    """By how much the load will have risen `lag` minutes after each minute (n,), if it goes on as in the last four."""
-    sums = np.concatenate([np.zeros(2 * RISE_MINUTES), np.cumsum(values)])
-    ends = np.arange(len(values)) + 2 * RISE_MINUTES
-    late = (sums[ends] - sums[ends - RISE_MINUTES]) / RISE_MINUTES
-    early = (sums[ends - RISE_MINUTES] - sums[ends - 2 * RISE_MINUTES]) / RISE_MINUTES
+    """By how much the load (…, n) will have risen `lag` minutes after each minute, going on as in the last four."""
+    sums = np.concatenate([np.zeros((*values.shape[:-1], 2 * RISE_MINUTES)), np.cumsum(values, axis=-1)], axis=-1)
+    ends = np.arange(values.shape[-1]) + 2 * RISE_MINUTES
+    late = (sums[..., ends] - sums[..., ends - RISE_MINUTES]) / RISE_MINUTES
+    early = (sums[..., ends - RISE_MINUTES] - sums[..., ends - 2 * RISE_MINUTES]) / RISE_MINUTES
     rise: FloatArray = np.maximum(0.0, (late - early) / RISE_MINUTES * lag - NOISE * np.sqrt(np.maximum(late, 0.0)))
     return rise
 
 
-def _known(values: FloatArray, lag: int, slow: int) -> tuple[FloatArray, FloatArray]:
-    """What could be ready for each minute (n,), decided `lag` minutes before it or, since the fleet holds what it has
+def lagged(values: FloatArray, lag: int, slow: int) -> tuple[FloatArray, FloatArray]:
+    """What could be ready for each minute (…, n), decided `lag` minutes before it or, since the fleet holds what it has
     that long, up to twice as long before: the mean of the `slow` minutes, and the level with its margin and rise.
     """
-    padded = np.concatenate([np.full(slow + lag, values[0]), values])
-    sums = np.concatenate([[0.0], np.cumsum(padded)])
-    ends = np.arange(len(values)) + slow
-    mean = (sums[ends] - sums[ends - slow]) / slow
-    windows = np.lib.stride_tricks.sliding_window_view
-    high = np.concatenate([padded[: lag - 1], windows(padded, lag).max(axis=1)])
+    padded = np.concatenate([np.repeat(values[..., :1], slow + lag, axis=-1), values], axis=-1)
+    sums = np.concatenate([np.zeros((*values.shape[:-1], 1)), np.cumsum(padded, axis=-1)], axis=-1)
+    ends = np.arange(values.shape[-1]) + slow
+    mean = (sums[..., ends] - sums[..., ends - slow]) / slow
+    high = _trailing_max(padded, lag)
     lead = high + STAFFING * np.sqrt(high) + _rise(padded, lag)
-    held = np.concatenate([lead[: 2 * lag - 1], windows(lead, 2 * lag).max(axis=1)])
-    return mean, held[ends - 1]
+    held = _trailing_max(lead, 2 * lag)
+    return mean, held[..., ends - 1]
+
+
+def _trailing_max(values: FloatArray, count: int) -> FloatArray:
+    """The largest of each value (…, n) and the count - 1 before it."""
+    largest = values.copy()
+    for back in range(1, min(count, values.shape[-1])):
+        np.maximum(largest[..., back:], values[..., :-back], out=largest[..., back:])
+    return largest

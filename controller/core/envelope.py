@@ -11,11 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from controller.core.types import Envelope, FloatArray, TierTarget
-from models.enums import LatencyOf
+from controller.core.degradation import order_of
+from controller.core.types import Envelope, FloatArray, Step, TierTarget, Variant
+from models.enums import LatencyOf, StepKind
 
 _STATISTIC = re.compile(r"mean|p([0-9]{1,2}(\.[0-9]+)?|100(\.0+)?)")
-_KEYS = {"spend_cap_usd_per_hour", "tier_salt", "tiers", "floors", "ceilings", "degrade"}
+_KEYS = {"spend_cap_usd_per_hour", "tier_salt", "tiers", "floors", "ceilings", "degrade", "variants"}
+_STEPS = "a tier, {tier: …, use: a variant} or {relax_cap_percent: …, minutes: …}"
+_MOST_RELAXED_PERCENT = 100.0
+_LONGEST_RELAXED_MIN = 24 * 60.0
 _DEFAULT_WINDOW_S = 3600.0
 # Waits are kept for a day: a longer window would be judged on part of itself.
 LONGEST_WINDOW_S = 86400.0
@@ -141,18 +145,75 @@ def parse_envelope(document: Any, service: str = "images", version: int = 0) -> 
     if floor and ceiling is not None and floor > ceiling:
         raise EnvelopeError(f"floors.{service}", f"floor {floor} is above the ceiling {ceiling}", str(ceiling))
     names = tuple(tier.name for tier in tiers)
-    degrade = document.get("degrade") or tuple(reversed(names))
-    if isinstance(degrade, str) or not isinstance(degrade, list | tuple):
+    variants = _variants(document.get("variants"))
+    order = document.get("degrade") or tuple(reversed(names))
+    if isinstance(order, str) or not isinstance(order, list | tuple):
         raise EnvelopeError("degrade", "must list tiers, first to give way first", ", ".join(reversed(names)))
-    for name in degrade:
-        if name not in names:
-            raise EnvelopeError("degrade", f"unknown tier {name!r}", ", ".join(reversed(names)))
-    salt = document.get("tier_salt")
-    return Envelope(tiers, cap, "" if salt is None else str(salt), floor or 0, ceiling, tuple(degrade), version)
+    steps = tuple(_step(entry, names, tuple(variant.name for variant in variants)) for entry in order)
+    if len({(step.kind, step.tier, step.variant) for step in steps}) < len(steps):
+        raise EnvelopeError("degrade", "names a step twice")
+    degrade = tuple(step.tier for step in steps if step.kind is StepKind.WAIT)
+    plain = len(degrade) == len(steps)
+    salt = "" if document.get("tier_salt") is None else str(document["tier_salt"])
+    return Envelope(tiers, cap, salt, floor or 0, ceiling, degrade, version, () if plain else steps, variants)
+
+
+def _variants(declared: Any) -> tuple[Variant, ...]:
+    if declared is None:
+        return ()
+    if not isinstance(declared, Mapping):
+        raise EnvelopeError("variants", "must map a name to speed_factor and quality", "{draft: {speed_factor: 1.5}}")
+    found = []
+    for name, body in declared.items():
+        at = f"variants.{name}"
+        if not isinstance(body, Mapping):
+            raise EnvelopeError(at, "must hold speed_factor and quality")
+        unknown = set(body) - {"speed_factor", "quality"}
+        if unknown:
+            raise EnvelopeError(f"{at}.{min(map(str, unknown))}", "is not a known field", "speed_factor, quality")
+        factor = _number(body.get("speed_factor"), f"{at}.speed_factor")
+        if not 1 < factor <= 100:
+            raise EnvelopeError(f"{at}.speed_factor", f"must be above 1, at most 100, not {factor:g}", "1.5")
+        quality = body.get("quality")
+        found.append(Variant(str(name), factor, "" if quality is None else str(quality)))
+    return tuple(found)
+
+
+def _step(entry: Any, tiers: tuple[str, ...], variants: tuple[str, ...]) -> Step:
+    if not isinstance(entry, Mapping):
+        if entry not in tiers:
+            raise EnvelopeError("degrade", f"unknown tier {entry!r:.40}", ", ".join(reversed(tiers)))
+        return Step(StepKind.WAIT, str(entry))
+    if set(entry) == {"relax_cap_percent", "minutes"}:
+        percent = _number(entry["relax_cap_percent"], "degrade.relax_cap_percent")
+        minutes = _number(entry["minutes"], "degrade.minutes")
+        if not 0 < percent <= _MOST_RELAXED_PERCENT:
+            reason = f"must be above 0, at most {_MOST_RELAXED_PERCENT:g}, not {percent:g}"
+            raise EnvelopeError("degrade.relax_cap_percent", reason, "20")
+        if not 1 <= minutes <= _LONGEST_RELAXED_MIN:
+            reason = f"must be 1 to {_LONGEST_RELAXED_MIN:g}, not {minutes:g}"
+            raise EnvelopeError("degrade.minutes", reason, "60")
+        return Step(StepKind.RELAX_CAP, percent=percent, minutes=minutes)
+    if set(entry) == {"tier", "use"}:
+        if entry["tier"] not in tiers:
+            raise EnvelopeError("degrade.tier", f"unknown tier {entry['tier']!r:.40}", ", ".join(reversed(tiers)))
+        if entry["use"] not in variants:
+            known = ", ".join(variants) or "declare it under variants"
+            raise EnvelopeError("degrade.use", f"the service declares no variant {entry['use']!r:.40}", known)
+        return Step(StepKind.VARIANT, str(entry["tier"]), str(entry["use"]))
+    raise EnvelopeError("degrade", "a step is not a known one", _STEPS)
+
+
+def step_document(step: Step) -> Any:
+    """A step as `parse_envelope` reads it."""
+    if step.kind is StepKind.RELAX_CAP:
+        return {"relax_cap_percent": step.percent, "minutes": step.minutes}
+    return {"tier": step.tier, "use": step.variant} if step.kind is StepKind.VARIANT else step.tier
 
 
 def to_document(envelope: Envelope, service: str = "images") -> dict[str, Any]:
     """The document that parses to `envelope`."""
+    variants = {each.name: {"speed_factor": each.speed_factor, "quality": each.quality} for each in envelope.variants}
     return {
         "spend_cap_usd_per_hour": envelope.spend_cap_usd_per_hour,
         "tier_salt": envelope.tier_salt,
@@ -170,7 +231,8 @@ def to_document(envelope: Envelope, service: str = "images") -> dict[str, Any]:
         },
         "floors": {service: envelope.floor} if envelope.floor else {},
         "ceilings": {} if envelope.ceiling is None else {service: envelope.ceiling},
-        "degrade": list(envelope.degrade),
+        "degrade": [step_document(step) for step in order_of(envelope)],
+        **({"variants": variants} if variants else {}),
     }
 
 
@@ -187,9 +249,8 @@ def check_envelope(envelope: Envelope, facts: EnvelopeFacts) -> tuple[EnvelopePr
             reason = (
                 f"{tier.target_ms:,.0f} ms end to end is below the execution itself, {execution_ms:,.0f} ms on average"
             )
-            problems.append(
-                EnvelopeProblem(f"{field}.latency.target_ms", reason, f"{math.ceil(execution_ms):,} ms", "refuse")
-            )
+            nearest = f"{math.ceil(execution_ms):,} ms"
+            problems.append(EnvelopeProblem(f"{field}.latency.target_ms", reason, nearest, "warn"))
     for name in facts.known_tiers:
         if name not in {tier.name for tier in envelope.tiers}:
             problems.append(EnvelopeProblem("tiers", f"tier {name!r} of the service is missing", name, "refuse"))
@@ -204,6 +265,7 @@ def check_envelope(envelope: Envelope, facts: EnvelopeFacts) -> tuple[EnvelopePr
             "tiers give way in the reverse of the order in which they are served; another order is not supported yet"
         )
         problems.append(EnvelopeProblem("degrade", reason, ", ".join(reverse), "refuse"))
+    problems += _payers(envelope)
     cap = envelope.spend_cap_usd_per_hour
     price = facts.cheapest_usd_per_hour
     if cap is not None and envelope.floor * price > cap + 1e-9:
@@ -215,6 +277,21 @@ def check_envelope(envelope: Envelope, facts: EnvelopeFacts) -> tuple[EnvelopePr
         reason = f"${cap:.2f}/h buys no replica: the cheapest costs ${price:.2f}/h"
         problems.append(EnvelopeProblem("spend_cap_usd_per_hour", reason, f"${price:.2f}/h", "warn"))
     return tuple(sorted(problems, key=lambda problem: problem.severity != "refuse"))
+
+
+def _payers(envelope: Envelope) -> list[EnvelopeProblem]:
+    """Nobody pays for a tier below: a tier's step comes after all tiers below it wait."""
+    names = [tier.name for tier in envelope.tiers]
+    waiting: set[str] = set()
+    for step in envelope.steps:
+        below = names[names.index(step.tier) + 1 :] if step.tier in names else []
+        spared = [name for name in below if name not in waiting]
+        if step.kind is StepKind.VARIANT and spared:
+            reason = f"{step.tier} would be served by {step.variant} before {spared[-1]} waits"
+            return [EnvelopeProblem("degrade", reason, f"{spared[-1]} first", "refuse")]
+        if step.kind is StepKind.WAIT:
+            waiting.add(step.tier)
+    return []
 
 
 def percentile_of(statistic: str) -> float:

@@ -26,6 +26,7 @@ from models.enums import (
     OverrideKind,
     ReplicaState,
     ServiceClass,
+    StepKind,
     SurgeStatus,
 )
 
@@ -123,8 +124,43 @@ class TierTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class Variant:
+    """A cheaper way to serve that the service declares: fewer steps, a smaller model. `speed_factor`: how many times as
+    fast; `quality`: what it costs, in the service's own words.
+    """
+
+    name: str
+    speed_factor: float
+    quality: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of giving way: a tier waits, a tier is served by a variant, or the cap is relaxed by `percent` for
+    `minutes` once an operator approves.
+    """
+
+    kind: StepKind
+    tier: str = ""
+    variant: str = ""
+    percent: float = 0.0
+    minutes: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """As plans, pages and the API have it: "background", "standard:draft", "cap+20%"."""
+        if self.kind is StepKind.RELAX_CAP:
+            return f"cap+{self.percent:g}%"
+        return f"{self.tier}:{self.variant}" if self.kind is StepKind.VARIANT else self.tier
+
+
+@dataclass(frozen=True, slots=True)
 class Envelope:
-    """The operator's contract for one service and the fleet's cap. Tiers in order of priority."""
+    """The operator's contract for one service and the fleet's cap. Tiers in order of priority.
+
+    `degrade`: the tiers in the order in which they give way; `steps`: all steps in order, where there are others too
+    (empty: the tiers alone); `variants`: what the steps may name.
+    """
 
     tiers: tuple[TierTarget, ...]
     spend_cap_usd_per_hour: float | None
@@ -133,11 +169,13 @@ class Envelope:
     ceiling: int | None = None
     degrade: tuple[str, ...] = ()
     version: int = 0
+    steps: tuple[Step, ...] = ()
+    variants: tuple[Variant, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """An operator's hand on one service ("*": the whole fleet, PAUSE only)."""
+    """An operator's hand on one service ("*": the whole fleet, PAUSE only). `cap_usd_per_hour`: of RELAX_CAP."""
 
     id: int
     service: str
@@ -148,6 +186,7 @@ class Override:
     starts_s: float
     ends_s: float
     signed_over_cap: bool = False
+    cap_usd_per_hour: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from controller.store.jobs import Jobs
 from controller.store.overrides import Overrides
 from controller.store.pending import table_of
 from controller.store.pools import Pools
+from controller.store.prospects import Prospects
 from controller.store.replays import Replays
 from controller.store.replicas import Replicas
 from controller.store.retention import Retention
@@ -27,13 +28,14 @@ from models.jobs import JobAttempt, JobRow
 from models.ledger import DecisionSettlement, Settlement
 from models.offers import OfferRow
 from models.plans import ActionRow, PlanRow
+from models.prospects import ProspectRow
 from models.surges import SurgeLook, SurgeRow
 from models.telemetry import DemandMinute, FleetMinute, SpendHour, TermReading
 
 _OF_THIS_RUN = (
     ActionRow, ClockRow, ControllerPulse, DecisionSettlement, DemandMinute, FleetMinute, ForecastParameters,
-    ForecastRow, ForecastScore, ForecastStanding, GuardrailEvent, JobAttempt, JobRow, OfferRow, PlanRow, ReplicaRow,
-    Settlement, SpendHour, SurgeLook, SurgeRow, TermReading,
+    ForecastRow, ForecastScore, ForecastStanding, GuardrailEvent, JobAttempt, JobRow, OfferRow, PlanRow, ProspectRow,
+    ReplicaRow, Settlement, SpendHour, SurgeLook, SurgeRow, TermReading,
 )  # fmt: skip
 
 
@@ -51,6 +53,7 @@ class Store(
     Events,
     Signals,
     Replays,
+    Prospects,
     Heartbeat,
     Retention,
 ):

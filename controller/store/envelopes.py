@@ -1,10 +1,12 @@
 """Envelope versions, the service and its tiers, and what a database holds on its first day."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from sqlmodel import col, select
 
+from controller.core.degradation import order_of
 from controller.core.envelope import parse_envelope, to_document
 from controller.core.types import Envelope
 from controller.store.convert import moment
@@ -54,8 +56,13 @@ class Envelopes(Guardrails):
         reason: str,
         now_s: float,
         intent_id: int | None = None,
+        *,
+        note: str = "",
+        numbers: Mapping[str, Any] = MappingProxyType({}),
     ) -> int:
         """Makes `document` the next version, in its full form, with its ledger entry. Returns its number.
+
+        `note` and `numbers` are added to the entry: what was signed, and how probable it was that all terms hold.
 
         Raises EnvelopeError.
         """
@@ -85,13 +92,14 @@ class Envelopes(Guardrails):
                 actor=author,
                 service=service,
                 subject=f"v{version}",
-                what=describe_change(before, envelope),
+                what=describe_change(before, envelope) + (f"; {note}" if note else ""),
                 why=reason,
                 numbers={
                     "version": version,
                     "spend_cap_usd_per_hour": envelope.spend_cap_usd_per_hour,
                     "spend_cap_before": before.spend_cap_usd_per_hour if before else None,
                     **{f"{tier.name}_target_ms": tier.target_ms for tier in envelope.tiers},
+                    **numbers,
                 },
                 intent_id=intent_id,
             )
@@ -208,6 +216,7 @@ def describe_change(before: Envelope | None, after: Envelope) -> str:
     for word, old, new in (("floor", before.floor, after.floor), ("ceiling", before.ceiling, after.ceiling)):
         if old != new:
             changes.append(f"{word} {'none' if old is None else old} → {'none' if new is None else new}")
-    if before.degrade != after.degrade:
-        changes.append(f"degrades {', '.join(after.degrade)}")
+    old_steps, new_steps = ([step.name for step in order_of(each)] for each in (before, after))
+    if old_steps != new_steps or before.variants != after.variants:
+        changes.append(f"gives way: {', '.join(new_steps)}")
     return f"{head}: {'; '.join(changes) or 'nothing changed'}"

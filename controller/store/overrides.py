@@ -1,4 +1,4 @@
-"""Operators' hands on the fleet: pins, freezes and pauses, each until its expiry."""
+"""Operators' hands on the fleet: pins, freezes, pauses and relaxed caps, each until its expiry."""
 
 from sqlmodel import col, select
 
@@ -12,7 +12,7 @@ FLEET = "*"
 
 
 class Overrides(Ledger):
-    """At most one override a service is in force; the fleet's pause is the one of service "*"."""
+    """At most one override a service is in force, beside it one relaxed cap; the fleet's pause is that of "*"."""
 
     _open: dict[int, Override] | None = None
 
@@ -47,11 +47,15 @@ class Overrides(Ledger):
         now_s: float,
         ends_s: float,
         signed_over_cap: bool = False,
+        cap_usd_per_hour: float | None = None,
         intent_id: int | None = None,
     ) -> Override:
         """Puts an override in force from now; a former one of the same service ends, replaced."""
+        relaxes = kind is OverrideKind.RELAX_CAP
         with self._write() as session:
             for former in [each for each in self._not_ended().values() if each.service == service]:
+                if relaxes is not (former.kind is OverrideKind.RELAX_CAP):
+                    continue
                 why = f"replaced by {describe(kind, replicas)} of {author}"
                 self._end(former, now_s, why, author, intent_id, now_s)
             row = OverrideRow(
@@ -63,6 +67,7 @@ class Overrides(Ledger):
                 starts_at=moment(now_s),
                 ends_at=moment(ends_s),
                 signed_over_cap=signed_over_cap,
+                cap_usd_per_hour=cap_usd_per_hour,
                 intent_id=intent_id,
             )
             session.add(row)
@@ -77,9 +82,14 @@ class Overrides(Ledger):
                 service="" if service == FLEET else service,
                 subject=f"override {added.id}",
                 what=f"{describe(kind, replicas).capitalize()} on {subject} until {row.ends_at:%Y-%m-%d %H:%M} UTC"
-                + (", signed as exceeding the cap" if signed_over_cap else ""),
+                + (", signed as exceeding the cap" if signed_over_cap else "")
+                + (f": ${cap_usd_per_hour:,.2f}/h" if cap_usd_per_hour is not None else ""),
                 why=reason,
-                numbers={"replicas": replicas, "hours": round((ends_s - now_s) / 3600, 2)},
+                numbers={
+                    "replicas": replicas,
+                    "hours": round((ends_s - now_s) / 3600, 2),
+                    "cap_usd_per_hour": cap_usd_per_hour,
+                },
                 intent_id=intent_id,
             )
             return added
@@ -134,6 +144,8 @@ class Overrides(Ledger):
 
 def describe(kind: OverrideKind, replicas: int | None) -> str:
     """The override in words: "pin of 12 replicas", "freeze", "pause"."""
+    if kind is OverrideKind.RELAX_CAP:
+        return "relaxed cap"
     if kind is not OverrideKind.PIN:
         return kind.value
     return f"pin of {replicas} {'replica' if replicas == 1 else 'replicas'}"
@@ -151,4 +163,5 @@ def _of(row: OverrideRow) -> Override:
         starts_s=seconds(row.starts_at),
         ends_s=seconds(row.ends_at),
         signed_over_cap=row.signed_over_cap,
+        cap_usd_per_hour=row.cap_usd_per_hour,
     )

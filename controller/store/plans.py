@@ -133,6 +133,11 @@ class Plans(Actions):
             "action_count": len(plan.actions),
         }
 
+    def in_force(self, service: str) -> tuple[str, ...]:
+        """The steps of giving way that the last plan has in force; none before the first plan."""
+        last = self._held(service)
+        return () if last is None else tuple(last.what[-1])
+
     def _last_number(self) -> int:
         if self._number is None:
             with self._read() as session:

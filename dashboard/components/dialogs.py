@@ -98,6 +98,7 @@ def open_asked() -> None:
         confirm_mode,
         confirm_outside,
         confirm_override,
+        confirm_relaxation,
         confirm_replay,
         confirm_rule,
     )
@@ -108,6 +109,7 @@ def open_asked() -> None:
         "resume_fleet": resume_fleet,
         "override": confirm_override.override,
         "pause_fleet": confirm_override.pause_fleet,
+        "relax_cap": confirm_relaxation.approve,
         "job": confirm_job.act,
         "mode": confirm_mode.change,
         "rule": confirm_rule.edit,

@@ -9,12 +9,12 @@ import streamlit as st
 
 from controller.core.envelope import EnvelopeError, EnvelopeFacts, EnvelopeProblem, check_envelope, parse_envelope
 from dashboard import formats
+from dashboard.components import degradation
 from dashboard.components.marks import heading, icon, text
 from models.enums import LatencyOf
 
 STATISTICS = ["mean", "p50", "p90", "p95", "p99", "p100"]
 UNITS = {"ms": 1.0, "s": 1000.0, "min": 60_000.0}
-ARROW = " → "
 
 Document = dict[str, Any]
 Change = tuple[str, str, str]
@@ -56,8 +56,10 @@ def told(document: Document) -> list[tuple[str, str]]:
         )
         rows.append((f"{formats.words(name)} tenants", f"{float(body.get('tenants_percent', 0)):g}%"))
     rows += [("Floor", _replicas(document, "floors")), ("Ceiling", _replicas(document, "ceilings"))]
-    tiers = list(document.get("tiers") or {})
-    rows.append(("Gives way first", ", ".join(document.get("degrade") or reversed(tiers))))
+    variants = document.get("variants") or {}
+    rows.append(
+        ("Gives way", ", then ".join(degradation.step_words(step, variants) for step in degradation.order_of(document)))
+    )
     return rows
 
 
@@ -175,11 +177,11 @@ def edit(document: Document, service: str, key: str, facts: EnvelopeFacts | None
         draft[part] = {} if number is None else {service: int(number)}
     for field in ("spend_cap_usd_per_hour", "floors", "ceilings"):
         slots[field] = st.empty()
-    tiers = list(draft["tiers"])
-    st.html(heading("When both cannot hold", "Tiers give way in this order: what is served last, first"))
-    draft["degrade"] = list(reversed(tiers))
-    st.html(f'<div class="hd-small">{text(ARROW.join(draft["degrade"]))}</div>')
-    slots["degrade"] = st.empty()
+    if document.get("variants"):
+        draft["variants"] = document["variants"]
+    draft["degrade"] = degradation.edit({**draft, "degrade": document.get("degrade")}, key)
+    for field in ("degrade", "variants"):
+        slots[field] = st.empty()
     found = problems(draft, service, facts)
     placed: set[str] = set()
     for field in sorted(slots, key=len, reverse=True):

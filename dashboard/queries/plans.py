@@ -186,6 +186,15 @@ def _part(plan_id: str) -> dict[str, float] | None:
 
 
 @brief
+def read_steps_in_force() -> tuple[str, ...]:
+    """The steps of giving way that the last plan has in force; none before the first plan."""
+    service = read_standing().service
+    newest = select(PlanRow.shed).where(PlanRow.service == service).order_by(col(PlanRow.made_at).desc())
+    row = first(newest)
+    return () if row is None else tuple(row.shed)
+
+
+@brief
 def read_overrides(active_only: bool = True) -> pd.DataFrame:
     """Overrides in force (or the last 200): id, service, kind, replicas, author, reason, starts_at, ends_at,
     ended_at, ended_why, signed_over_cap.

@@ -9,7 +9,16 @@ import streamlit as st
 import yaml
 
 from dashboard import formats, session
-from dashboard.components import cards, envelope_form, envelope_history, heads, requests, states
+from dashboard.components import (
+    cards,
+    chance,
+    confirm_relaxation,
+    envelope_form,
+    envelope_history,
+    heads,
+    requests,
+    states,
+)
 from dashboard.components.confirm_envelope import diff_html
 from dashboard.components.marks import text
 from dashboard.queries.envelope_facts import read_facts
@@ -118,12 +127,17 @@ def page() -> None:
         left, right = st.columns([1.25, 1], gap="small")
         with left:
             draft = targets(standing)
+            below = st.container()
             files(standing)
         with right:
+            session.guarded(chance.verdict_card)(standing, draft, start_from)
+            confirm_relaxation.offer()
             changes(standing, draft)
             watch(standing, draft)
             with cards.card("asked"):
-                requests.recent(("apply_envelope",), key="env")
+                requests.recent(("apply_envelope", "approve_relaxation"), key="env")
+        with below:  # last, because it takes longest to compute
+            session.guarded(chance.frontier_card)(standing, draft)
     with cards.card("history"):
         envelope_history.render()
 

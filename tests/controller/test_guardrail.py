@@ -1,6 +1,6 @@
 """The guard at work on simulated jobs: every act written first and done once, through crashes and outages."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import pytest
@@ -75,6 +75,9 @@ class Cluster:
             self.done.append((self.jobs.now_s - T0, action.kind, action.job_id))
         self._crash("after the act")
         return self.results[action.id]
+
+    def degrade(self, service: str, speed_factors: Mapping[str, float]) -> None:
+        raise AssertionError("the guard serves no tier")
 
     def save(self) -> None:
         self._crash("at the save")

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, SQLModel, select
 
 from controller.backends.base import BackendUnavailable, UnknownSubject
-from controller.core.envelope import EnvelopeFacts
+from controller.core.envelope import EnvelopeFacts, to_document
 from controller.core.types import Action, ActionResult, Job
 from controller.intake import DemoControls, Intake
 from controller.lease import LeaseLost, acquire, check_epoch
@@ -23,6 +23,8 @@ from models.intents import Intent, OverrideRow, new_intent
 from models.ledger import LedgerEntry
 from models.plans import ActionRow
 from models.services import EnvelopeVersion, Service
+from tests.core.observed import envelope
+from tests.core.prospects import prospect
 
 NOW = datetime(2024, 11, 25, 6, tzinfo=UTC).timestamp()
 HOUR = 3600.0
@@ -36,6 +38,11 @@ def document(cap: float | None = 50.0, **changes: Any) -> dict[str, Any]:
         for name in TIERS
     }
     return {"spend_cap_usd_per_hour": cap, "tier_salt": "a", "tiers": tiers, **changes}
+
+
+def sample(cap: float) -> dict[str, Any]:
+    """The targets that come with Heddle."""
+    return to_document(envelope(cap))
 
 
 def job(state: JobState = JobState.RUNNING) -> Job:
@@ -104,6 +111,10 @@ class Room:
         self.store = Store(engine, lambda: self.epoch, check_epoch)
         self.store.seed("images", document(), now_s=NOW - 600)
         self.restart()
+
+    def knows_ahead(self, made_s: float = NOW) -> None:
+        """A forecast of the next day, made at made_s, of a fleet that 12 dollars an hour can carry."""
+        self.store.record_prospect(prospect(now_s=made_s, start_s=made_s, minutes_end_s=made_s))
 
     def restart(self) -> None:
         """A controller that remembers only what the database does; the cluster lives on."""
@@ -254,6 +265,32 @@ class TestEnvelope:
         assert status == "refused" and told.endswith("sign it to apply it all the same")
         assert room.hears(IntentKind.APPLY_ENVELOPE, envelope_of(document(0.25), signed=True))[0] == "applied"
 
+    def test_one_that_will_hardly_hold_is_refused_unless_it_is_signed(self, room: Room):
+        room.knows_ahead()
+        poor = sample(6.0)
+        status, told = room.hears(IntentKind.APPLY_ENVELOPE, envelope_of(poor))
+        assert status == "refused"
+        assert "all terms hold over the next day with a probability of under 1%" in told
+        assert "breaks first" in told and told.endswith("sign it to apply it all the same")
+        assert len(room.rows(EnvelopeVersion)) == 1
+        signed = envelope_of(poor, signed=True, probability=0.02)
+        assert room.hears(IntentKind.APPLY_ENVELOPE, signed)[0] == "applied"
+        entry = room.last_entry()
+        assert "signed, knowing that all terms hold over the next day with a probability of under 1%" in entry.what
+        assert entry.numbers["probability"] == 0.0 and entry.numbers["probability_shown"] == 0.02
+        assert entry.numbers["signed"] is True
+
+    def test_one_that_will_hold_needs_no_signature_and_its_probability_is_kept(self, room: Room):
+        room.knows_ahead()
+        assert room.hears(IntentKind.APPLY_ENVELOPE, envelope_of(sample(40.0)))[0] == "applied"
+        assert room.last_entry().numbers["probability"] > 0.9
+        assert "signed" not in room.last_entry().what
+
+    def test_of_what_is_not_known_no_signature_is_asked(self, room: Room):
+        room.knows_ahead(made_s=NOW - 4 * HOUR)
+        assert room.hears(IntentKind.APPLY_ENVELOPE, envelope_of(sample(6.0)))[0] == "applied"
+        assert room.last_entry().numbers["probability"] is None
+
     def test_a_service_that_is_not_there(self, room: Room):
         assert room.hears(IntentKind.APPLY_ENVELOPE, envelope_of(document(40.0)), service="video") == (
             "refused",
@@ -286,7 +323,7 @@ class TestOverride:
             (pin(ends_at="2024-11-25T09:00:00"), "ends_at must say its zone"),
             (pin(ends_at="soon"), "ends_at must be an ISO time"),
             (pin(ends_at=7), "ends_at must be an ISO time"),
-            (pin(kind="hold"), "kind must be pin, freeze, pause, not 'hold'"),
+            (pin(kind="hold"), "kind must be pin, freeze, pause, relax_cap, not 'hold'"),
             (pin(signed_over_cap="yes"), "signed_over_cap must be true or false"),
             ({"kind": "pin", "replicas": 3}, "the field 'ends_at' is missing"),
             ({}, "the field 'kind' is missing"),

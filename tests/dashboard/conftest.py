@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session, SQLModel
 
 import dashboard.session  # noqa: F401  (every table)
+from controller.core.prospect import packed
 from models.database import open_engine
 from models.fleet import ClockRow, ControllerLease, ControllerPulse, ReplicaRow
 from models.forecasts import ForecastRow, ForecastScore, ForecastStanding
@@ -23,8 +24,10 @@ from models.jobs import JobRow
 from models.ledger import LedgerEntry, Settlement
 from models.offers import OfferRow
 from models.plans import ActionRow, PlanRow
+from models.prospects import ProspectRow
 from models.services import EnvelopeVersion, Service, Tier
 from models.telemetry import DemandMinute, FleetMinute, SpendHour, TermReading
+from tests.core.prospects import prospect
 
 NOW = datetime(2024, 11, 25, 14, 32, 10, tzinfo=UTC)
 TIERS = {"premium": (20.0, 0.22), "standard": (50.0, 0.48), "background": (30.0, 0.30)}
@@ -66,6 +69,15 @@ def load_at(at: datetime) -> float:
     return 16 + 8 * math.sin((hour - 9) / 24 * 2 * math.pi) + 3 * math.sin(hour / 24 * 4 * math.pi)
 
 
+def prospect_row(**changes: Any) -> ProspectRow:
+    """What drafts are judged by, recorded at the hour before `NOW`."""
+    made = NOW.replace(minute=0, second=0)
+    at_s = made.timestamp()
+    facts = {"now_s": at_s, "start_s": at_s, "minutes_end_s": at_s, **changes}
+    document, minutes = packed(prospect(**facts))
+    return ProspectRow(service="images", at=made, document=document, minutes=minutes)
+
+
 def beat(
     engine: Engine,
     *,
@@ -103,6 +115,7 @@ def fill(engine: Engine, hours: int = 24) -> None:
     rng = random.Random(7)
     start = (NOW - timedelta(hours=hours)).replace(second=0)
     rows: list[Any] = [
+        prospect_row(),
         Service(name="images", created_at=start),
         EnvelopeVersion(
             service="images",

@@ -26,11 +26,6 @@ def with_(path: str, value: Any) -> dict[str, Any]:
     ("path", "value", "field"),
     [
         ("spend_cap_usd_per_hour", -5, "spend_cap_usd_per_hour"),
-        (
-            "tiers/premium/latency",
-            {"of": "end_to_end", "statistic": "mean", "target_ms": 900},
-            "tiers.premium.latency.target_ms",
-        ),
         ("floors", {"images": 55}, "floors"),
         ("floors", {"images": 61}, "floors.images"),
         ("tiers/standard/tenants_percent", 60, "tiers"),
@@ -43,6 +38,13 @@ def test_bad_input_is_refused_with_its_reason(path: str, value: Any, field: str)
         draft["spend_cap_usd_per_hour"] = 20
     found = problems(draft, "images", FACTS)
     assert found and found[0].severity == "refuse" and found[0].field == field
+
+
+def test_a_target_below_the_execution_is_warned_of_and_has_to_be_signed() -> None:
+    draft = with_("tiers/premium/latency", {"of": "end_to_end", "statistic": "mean", "target_ms": 900})
+    (problem,) = problems(draft, "images", FACTS)
+    assert (problem.severity, problem.field) == ("warn", "tiers.premium.latency.target_ms")
+    assert "below the execution itself" in problem_html(problem)
 
 
 @pytest.mark.parametrize("path", ["spend_cap_usd_per_hour", "tiers/premium/latency/target_ms"])

@@ -41,7 +41,7 @@ def test_an_envelope_is_asked_for_with_the_version_it_was_made_from(engine: Engi
         "tester",
         "less for the night",
     )
-    assert intent.payload == {"document": document(45), "base_version": 2, "signed": False}
+    assert intent.payload == {"document": document(45), "base_version": 2, "signed": False, "probability": None}
 
 
 def test_an_override_carries_its_end_in_virtual_time(engine: Engine) -> None:

@@ -100,6 +100,9 @@ class Wire:
             raise Crash
         return result
 
+    def degrade(self, service: str, speed_factors: Mapping[str, float]) -> None:
+        self._cluster.degrade(service, speed_factors)
+
     def save(self) -> None:
         self._cluster.save()
         if self.crash == "after saving" and self.acted:

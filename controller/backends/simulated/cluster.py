@@ -329,6 +329,11 @@ class SimulatedCluster:
             jobs_burn = sum(job.price_usd_per_hour or 0.0 for job in running)
             return Spend(hour, here.replicas_usd + here.jobs_usd, burn, jobs_burn)
 
+    def degrade(self, service: str, speed_factors: Mapping[str, float]) -> None:
+        """Requests that start from now on run so many times as fast; what runs goes on as it began."""
+        with self._lock:
+            self.engine.a.tier["factor"] = [speed_factors.get(tier, 1.0) for tier in self._tiers]
+
     def job_views(self) -> tuple[Job, ...]:
         """The jobs as they stand, without taking anything from the next `state`."""
         with self._lock:

@@ -61,6 +61,7 @@ class Engine:
         self._pools: list[tuple[bool, float]] = []
         tier = np.zeros(len(queue_of), kernel.TIER)
         tier["queue"], tier["mean"], tier["square"] = queue_of, work_mean_s, work_mean_s**2 * (1 + work_scv)
+        tier["factor"] = 1.0
         queue = np.zeros(max(queue_of) + 1, kernel.QUEUE)
         queue["head"] = queue["tail"] = -1
         zone = np.zeros(len(zones), kernel.ZONE)
@@ -274,6 +275,12 @@ class Engine:
         """Become the engine whose snapshot this is."""
         self._pools = [(bool(spot), float(speed)) for spot, speed in arrays["pools"]]
         kept = {name: np.ascontiguousarray(arrays[name]).copy() for name in Arrays._fields if name != "log"}
+        names = kept["tier"].dtype.names or ()
+        if "factor" not in names:  # saved before tiers could be served by variants
+            tier = np.ones(len(kept["tier"]), kernel.TIER)
+            for name in names:
+                tier[name] = kept["tier"][name]
+            kept["tier"] = tier
         kept["request"] = _with_tenants(kept["request"])
         self.a = self.a._replace(**kept)
         self.a.counts[kernel.LOGS] = 0

@@ -54,7 +54,7 @@ QUEUE = np.dtype([(name, np.int64) for name in ("head", "tail", "queued")])
 TIER = np.dtype(
     [
         *((name, np.int64) for name in ("queue", "queued", "running")),
-        *((name, np.float64) for name in ("mean", "square")),
+        *((name, np.float64) for name in ("mean", "square", "factor")),
     ]
 )
 ZONE = np.dtype([("capacity", np.int64), ("held", np.int64)])
@@ -200,7 +200,7 @@ def _enqueue(a: Arrays, q: int) -> None:
 def _start(a: Arrays, q: int, r: int, at_s: float) -> None:
     a.replica[r].state = BUSY
     a.replica[r].running = q
-    a.replica[r].finish = at_s + a.request[q].work / a.replica[r].speed
+    a.replica[r].finish = at_s + a.request[q].work / (a.replica[r].speed * a.tier[a.request[q].tier].factor)
     a.request[q].started = at_s
     a.request[q].replica = r
     a.request[q].attempts += 1
@@ -381,8 +381,9 @@ def _replica_event(a: Arrays, r: int, at_s: float) -> None:
         a.replica[r].running = -1
         t = a.request[q].tier
         a.tier[t].running -= 1
-        a.tier[t].mean += _MEAN_WEIGHT * (a.request[q].work - a.tier[t].mean)
-        a.tier[t].square += _MEAN_WEIGHT * (a.request[q].work * a.request[q].work - a.tier[t].square)
+        work = a.request[q].work / a.tier[t].factor
+        a.tier[t].mean += _MEAN_WEIGHT * (work - a.tier[t].mean)
+        a.tier[t].square += _MEAN_WEIGHT * (work * work - a.tier[t].square)
         if s == DRAINING:
             _end(a, r, at_s, RELEASED)
         elif a.replica[r].gone < INF:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from controller.core.capacity import Need, burst_reserves, deferrable, execution, need
+from controller.core.degradation import steps_in_force
 from controller.core.finance import burn_allowed
 from controller.core.forecast.lead import lead_bins_of
 from controller.core.mix import Mix, resize, within_burn
@@ -87,6 +88,9 @@ class Heddle:
             if reason is not None:
                 bound, reasons = reason, (*reasons, reason)
         shed = () if capped is None else _shed(seen, mix, wanted)
+        if capped is not None and shed:
+            capped = replace(capped, text=f"{capped.text}; in force: {', '.join(shed)}")
+            bound, reasons = capped, (*reasons[:-1], capped)
         actions = Actions(seen, plan_id)
         must = capped is not None or bound.limit in (Limit.OVERRIDE, Limit.CEILING)
         self._start(mix, held, bound, actions)
@@ -267,15 +271,13 @@ def _cap(seen: Observation, mix: Mix) -> tuple[Mix, Reason | None]:
 
 
 def _shed(seen: Observation, mix: Mix, wanted: Need) -> tuple[str, ...]:
-    """Which tiers give way on this mix, in the envelope's order."""
-    lacking = wanted.total - mix.capacity
-    if lacking <= 1e-9:
+    """Which steps of giving way are in force on this mix, in the envelope's order."""
+    tiers = seen.envelope.degrade
+    if wanted.total - mix.capacity <= 1e-9:
         return ()
-    if mix.capacity < wanted.first - 1e-9:
-        return seen.envelope.degrade
-    return seen.envelope.degrade[
-        : 1 if mix.capacity >= wanted.urgent - 1e-9 else max(1, len(seen.envelope.degrade) - 1)
-    ]
+    if mix.capacity >= wanted.first - 1e-9:
+        tiers = tiers[: 1 if mix.capacity >= wanted.urgent - 1e-9 else max(1, len(tiers) - 1)]
+    return steps_in_force(seen.envelope, tiers)
 
 
 def _options(
