@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from controller.backends.base import ClusterState, Telemetry
 from controller.core.envelope import EnvelopeFacts
+from controller.core.finance import hour_start
 from controller.core.mode import lesser, would_change
 from controller.core.plan import COMING, speeds, staying
 from controller.core.prospect import prospect_of
