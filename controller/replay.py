@@ -28,6 +28,7 @@ from controller.core.bound import NoSchedule, Waiting, lower_bound
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
+from controller.core.forecast.lead import LEAST_BINS
 from controller.core.policies.base import Paced
 from controller.core.policies.clairvoyant import Schedule, concurrency, held, one_pool, scheduled
 from controller.core.policies.clairvoyant_markets import Markets, assigned
@@ -266,7 +267,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         telemetry=cluster,
         work=cluster.work,
         record=Unrecorded(spec.envelope),
-        forecasts=FittedInPlace(Forecaster((MINUTE_GRID, TEN_MINUTE_GRID))),
+        forecasts=FittedInPlace(Forecaster(_grids(activity))),
         observer=Observer(
             SERVICE,
             OfferBook(spec.offers),
@@ -286,6 +287,15 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     cluster.advance(now_s)
     progress(1.0)
     return sum_up(spec, cluster, now_s, window.skipped)
+
+
+def _grids(activity: ActivityLog) -> tuple[tuple[float, int], ...]:
+    """The grids that are forecast. What comes within the lead time is learned from activity, where there is enough of
+    it; the minutes are forecast where there is not.
+    """
+    known = activity.read()
+    enough = known is not None and int(known.known.sum()) >= 2 * LEAST_BINS
+    return (TEN_MINUTE_GRID,) if enough else (MINUTE_GRID, TEN_MINUTE_GRID)
 
 
 def clairvoyant_limit(spec: ReplaySpec) -> ReplayResult:

@@ -185,8 +185,7 @@ def need(
                 value, reason = burst.capacity, burst.reason(tier, value)
             urgent = max(urgent, value)
         if k == 0:
-            # Whatever zone is lost: what is asked of it now. The reserve for a burst is not asked at the same moment.
-            first = ahead[0].mean + ahead[0].deviation if 0 in ahead else value
+            first = value
             base = _base(seen, tier)
         reasons.append(reason)
         if value > best:
