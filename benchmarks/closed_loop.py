@@ -353,10 +353,10 @@ out on the same cluster. *knows the rate*: the same with the mean of other draws
 program in which every request begins within {SLO_S:.0f} s, whatever the queue does. Targets at 180 s: 1.5 at ±5 min,
 1.10 at ±30 min, with 99 % of waits within {SLO_S:.0f} s."""
 _HEADLINE_WORDS = """Terms: premium mean wait 200 ms, standard 95 % within 30 s, background within 2 h, $50 in every
-clock hour. Spot by the us-west-2 series at seven offsets, and *lost*: all zones gone for 20 minutes at the busiest time. Mean
-over windows and salts, smallest and largest in brackets. *clairvoyant*: knows arrivals and zone losses; a schedule
-that can be carried out, not a bound. L40S runs at an assumed speed of 2.0. Target: all four terms in every window and
-salt at 1.7 × the clairvoyant's cost."""
+clock hour. Spot by the us-west-2 series at seven offsets, and *lost*: all zones gone for 20 minutes at the busiest
+time. Mean over windows and salts, smallest and largest in brackets. *clairvoyant*: knows arrivals and zone losses; a
+schedule that can be carried out, not a bound. L40S runs at an assumed speed of 2.0. Target: all four terms in every
+window and salt at 1.7 × the clairvoyant's cost."""
 
 
 if __name__ == "__main__":
