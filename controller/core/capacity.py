@@ -174,17 +174,17 @@ def need(
             value, reason = _deferred(seen, tier, queues.get(tier.name), urgent_mean=urgent_mean, lead_s=lead_s)
         elif k in ahead:
             value, reason = _ahead(tiers, k, ahead[k], queues)
+            first = value if k == 0 else first
+            if tier.statistic == "mean":
+                # Its few largest bursts carry nearly all of a mean, and come out of nothing: see `burst`.
+                value, reason = _held_for_bursts(seen, tiers, k, reserves, lead_s, foreseen, value, reason)
             urgent = max(urgent, value)
         else:
             value, reason = _staffed(seen, tier, peak, above, queues, k, lead_s)
-            names = tuple(t.name for t in tiers[: k + 1])
-            held = reserves[k] if k < len(reserves) else 0.0
-            burst = burst_hold(seen, names, held, lead_s, foreseen.get(cumulative(tiers, k)))
-            if burst.capacity > value:
-                value, reason = burst.capacity, burst.reason(tier, value)
+            value, reason = _held_for_bursts(seen, tiers, k, reserves, lead_s, foreseen, value, reason)
             urgent = max(urgent, value)
         if k == 0:
-            first = value
+            first = value if k not in ahead else first
             base = _base(seen, tier)
         reasons.append(reason)
         if value > best:
@@ -267,6 +267,22 @@ def _staffed(
         f"{staffed} GPUs are the fewest that hold {tier.statistic} {tier.of.value} {tier.target_ms:,.0f} ms"
     )
     return float(staffed), Reason(Limit.LATENCY_TARGET, text, {**numbers, "required": staffed})
+
+
+def _held_for_bursts(
+    seen: Observation,
+    tiers: tuple[TierTarget, ...],
+    k: int,
+    reserves: tuple[float, ...],
+    lead_s: float,
+    foreseen: Mapping[str, float],
+    value: float,
+    reason: Reason,
+) -> tuple[float, Reason]:
+    """The need of tiers 0…k, or what their bursts ask for where that is more."""
+    held = reserves[k] if k < len(reserves) else 0.0
+    burst = burst_hold(seen, [t.name for t in tiers[: k + 1]], held, lead_s, foreseen.get(cumulative(tiers, k)))
+    return (value, reason) if burst.capacity <= value else (burst.capacity, burst.reason(tiers[k], value))
 
 
 def _ahead(

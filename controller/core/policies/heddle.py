@@ -54,7 +54,7 @@ class Heddle:
         memory = _learn(seen, memory, lead_s)
         ahead = _expect(seen, memory)
         window_s = HOLD * lead_s if ahead else 2 * lead_s
-        if not ahead and (memory.reserves_s is None or seen.now_s - memory.reserves_s >= RESERVES_EVERY_S):
+        if memory.reserves_s is None or seen.now_s - memory.reserves_s >= RESERVES_EVERY_S:
             memory = replace(memory, reserves=burst_reserves(seen), reserves_s=seen.now_s)
         wanted = need(seen, 2 * lead_s, memory.reserves, foreseen(seen, memory.surges, 2 * lead_s), ahead)
         speed = speeds(seen)
