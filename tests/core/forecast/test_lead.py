@@ -121,9 +121,8 @@ def test_bins_that_nobody_measured_are_not_learned_from(values) -> None:
     zero, wild = values.copy(), values.copy()
     zero[:, :, gap] = 0.0
     wild[0, :, gap] = 50.0
-    blank, loud, whole = (
-        learn(activity(each, marks), 1, LEAD, WORK) for each, marks in ((zero, known), (wild, known), (values, None))
-    )
+    blank, loud = (learn(activity(each, known), 1, LEAD, WORK) for each in (zero, wild))
+    whole = learn(activity(values), 1, LEAD, WORK)
     assert blank is not None
     assert loud is not None
     assert whole is not None
@@ -138,7 +137,7 @@ def test_bins_that_nobody_measured_are_not_learned_from(values) -> None:
 
 
 def test_ten_times_the_requests_are_foreseen_ten_times_as_large(values, learned) -> None:
-    model, past = learned
+    _, past = learned
     tenfold = learn(activity(10 * values), 1, LEAD, WORK)
     assert tenfold is not None
     assert tenfold[1].mean == pytest.approx(10 * past.mean, rel=1e-6, abs=1e-6)
