@@ -87,7 +87,7 @@ def test_a_rehearsal_is_of_the_rate_in_each_bin(values, learned) -> None:
 
 
 def test_what_is_rehearsed_was_expected_by_weights_that_had_not_seen_it(values, learned) -> None:
-    """Other loads at the end of the last fold change what is expected in the others, and not before them in their own."""
+    """Other loads at the end of the last fold change what is expected in the others, not earlier in their own."""
     altered = values.copy()
     late = slice(BINS - 300, BINS)
     altered[0, :, late] = altered[0, :, late][:, ::-1] * 1.5
