@@ -21,10 +21,10 @@ endif
 
 PIP := $(PY) -m pip --disable-pip-version-check --require-virtualenv
 
-.PHONY: help setup run test lstm test-lstm lint bench bench-forecast screenshots clean
+.PHONY: help setup run test lstm test-lstm lint bench bench-forecast bench-closed-loop screenshots clean
 
 help: ## Show what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "  Settings are HEDDLE_* variables: docs/configuration.md"
 
@@ -54,6 +54,9 @@ bench: $(DEV_READY) ## Measure; rewrites docs/benchmarks.md
 
 bench-forecast: $(DEV_READY) ## Measure the forecasts alone
 	@for part in forecasting forecast_signals forecast_scale; do $(PY) -m benchmarks.$$part || exit 1; done
+
+bench-closed-loop: $(DEV_READY) ## Measure the policies side by side: hours; see its --help for parts of it
+	@$(PY) -m benchmarks.closed_loop
 
 screenshots: $(DEV_READY) ## Rewrite docs/screenshots from the running product (needs Chromium)
 	@$(PY) -m tests.browser.screenshots

@@ -28,6 +28,7 @@ from controller.core.bound import NoSchedule, Waiting, lower_bound
 from controller.core.envelope import measure
 from controller.core.finance import cheapest_per_speed, hourly_spend
 from controller.core.forecast.base import MINUTE_GRID, TEN_MINUTE_GRID
+from controller.core.forecast.lead import LEAST_BINS
 from controller.core.policies.base import Paced
 from controller.core.policies.clairvoyant import Schedule, concurrency, held, one_pool, scheduled
 from controller.core.policies.clairvoyant_markets import Markets, assigned
@@ -266,7 +267,7 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
         telemetry=cluster,
         work=cluster.work,
         record=Unrecorded(spec.envelope),
-        forecasts=FittedInPlace(Forecaster((MINUTE_GRID, TEN_MINUTE_GRID))),
+        forecasts=FittedInPlace(Forecaster(_grids(activity))),
         observer=Observer(
             SERVICE,
             OfferBook(spec.offers),
@@ -288,18 +289,33 @@ def run_replay(spec: ReplaySpec, progress: Callable[[float], None] = lambda done
     return sum_up(spec, cluster, now_s, window.skipped)
 
 
-def clairvoyant_limit(spec: ReplaySpec) -> ReplayResult:
-    """What `run_replay` gives under the clairvoyant policy, without the loop around it: for fleets of hundreds."""
+def _grids(activity: ActivityLog) -> tuple[tuple[float, int], ...]:
+    """The grids that are forecast. What comes within the lead time is learned from activity, where there is enough of
+    it; the minutes are forecast where there is not.
+    """
+    known = activity.read()
+    enough = known is not None and int(known.known.sum()) >= 2 * LEAST_BINS
+    return (TEN_MINUTE_GRID,) if enough else (MINUTE_GRID, TEN_MINUTE_GRID)
+
+
+def clairvoyant_limit(spec: ReplaySpec, draws: int = 0) -> ReplayResult:
+    """What `run_replay` gives under the clairvoyant policy, without the loop around it: for fleets of hundreds.
+
+    With `draws` it knows the rate alone (one tier on demand): the mean concurrency of so many other draws of the
+    jitter, not when a request really comes.
+    """
     window = spec.requests.window(spec.from_s, spec.to_s)
     past = past_loads(spec)
     arrivals = replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, spec.seed, spec.from_s, spec.to_s)
-    schedule, fifo = _cheapest_schedule(spec, arrivals, past)
+    schedule, fifo = _cheapest_schedule(spec, arrivals, past, draws)
     cluster = _cluster(spec, fifo, arrivals, past)
     end_s = carry_out(cluster, schedule, spec.from_s, spec.to_s, LONGEST_DRAIN_S)
     return sum_up(spec, cluster, end_s, window.skipped)
 
 
-def _cheapest_schedule(spec: ReplaySpec, arrivals: Arrivals, past: Mapping[str, Series]) -> tuple[Schedule, bool]:
+def _cheapest_schedule(
+    spec: ReplaySpec, arrivals: Arrivals, past: Mapping[str, Series], draws: int = 0
+) -> tuple[Schedule, bool]:
     """The clairvoyant's schedule with the smallest b that attains every target, and whether its queue is one for all
     tiers; where no b does, with the largest that was tried, and the summary says what it missed.
 
@@ -319,6 +335,14 @@ def _cheapest_schedule(spec: ReplaySpec, arrivals: Arrivals, past: Mapping[str, 
     minutes = math.ceil((max(spec.to_s, float(arrivals.arrived_s[-1])) - spec.from_s) / MINUTE_S) + 180
     ticks = math.ceil(minutes * MINUTE_S / spec.tick_s)
     level = concurrency(arrivals.arrived_s, arrivals.work_s / offer.speed_ratio, spec.from_s, spec.tick_s, ticks)
+    if draws:
+        others = [_drawn(spec, spec.seed + 1000 + number) for number in range(draws)]
+        work_s = [other.work_s / offer.speed_ratio for other in others]
+        levels = [
+            concurrency(other.arrived_s, work, spec.from_s, spec.tick_s, ticks)
+            for other, work in zip(others, work_s, strict=True)
+        ]
+        level = np.mean(levels, axis=0)
     known = None if one else _markets(spec, arrivals, offer, minutes, ticks)
 
     def schedule(b: float) -> Schedule:
@@ -339,6 +363,12 @@ def _cheapest_schedule(spec: ReplaySpec, arrivals: Arrivals, past: Mapping[str, 
 
     b = smallest(SPARES, passes)
     return schedule(SPARES[-1] if b is None else b), one
+
+
+def _drawn(spec: ReplaySpec, seed: int) -> Arrivals:
+    """The window's requests under another draw of the jitter."""
+    window = spec.requests.window(spec.from_s, spec.to_s)
+    return replicate(recorded(window, spec.envelope), spec.scale, spec.jitter_s, seed, spec.from_s, spec.to_s)
 
 
 def _markets(

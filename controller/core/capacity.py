@@ -25,7 +25,6 @@ from controller.core.types import FloatArray, Forecast, Observation, QueueReadin
 from models.enums import Limit
 
 DEFERRABLE_S = 600.0
-DAY_S = 86400.0
 # Utilisation up to which the steady formulas are used.
 KNEE = 0.98
 # Probability mass that each forecast quantile (0.5, 0.8, 0.9, 0.95, 0.99) stands for: midpoints between neighbours.
@@ -185,8 +184,7 @@ def need(
                 value, reason = burst.capacity, burst.reason(tier, value)
             urgent = max(urgent, value)
         if k == 0:
-            # Whatever zone is lost: what is asked of it now. The reserve for a burst is not asked at the same moment.
-            first = ahead[0].mean + ahead[0].deviation if 0 in ahead else value
+            first = value
             base = _base(seen, tier)
         reasons.append(reason)
         if value > best:
@@ -299,13 +297,13 @@ def _ahead(
 
 
 def _base(seen: Observation, tier: TierTarget) -> float:
-    """What the first tier uses on an ordinary day and must not hang on spot: its mean over the last 24 h, at most what
-    the last hour used or the next is forecast to. What is beyond is replaced within the notice and the rest of a lead
-    time, so that losing every zone at once costs a wait of a minute or two, and that is rare.
+    """What the first tier uses steadily and must not hang on spot: the larger of its last hour's mean and the
+    middle of its forecast for the next, with a margin of its square root. A burst does not move it.
     """
     forecast = seen.forecasts.get((tier.name, 60.0))
     ahead = float(np.nan_to_num(forecast.at(0.5)).mean()) if forecast is not None else 0.0
-    return min(recent_load(seen, tier.name, DAY_S), max(recent_load(seen, tier.name, SLOW_S), ahead))
+    steady = max(recent_load(seen, tier.name, SLOW_S), ahead)
+    return steady + math.sqrt(steady)
 
 
 def execution(seen: Observation) -> tuple[float, float]:

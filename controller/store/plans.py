@@ -22,6 +22,7 @@ class _Held:
 
     id: str
     desired: int
+    shed: tuple[str, ...]
     what: tuple[Any, ...]
 
 
@@ -80,7 +81,7 @@ class Plans(Actions):
             for action in plan.actions:
                 self.request_action(action, now_s, plan_id=plan.id)
             self._number = max(self._last_number(), _number_of(plan.id))
-            self._held_by(plan.service, _Held(plan.id, plan.desired, what))
+            self._held_by(plan.service, _Held(plan.id, plan.desired, tuple(plan.shed), what))
             self.enter(
                 LedgerKind.DECISION,
                 now_s=now_s,
@@ -136,7 +137,7 @@ class Plans(Actions):
     def in_force(self, service: str) -> tuple[str, ...]:
         """The steps of giving way that the last plan has in force; none before the first plan."""
         last = self._held(service)
-        return () if last is None else tuple(last.what[-1])
+        return () if last is None else last.shed
 
     def _last_number(self) -> int:
         if self._number is None:
@@ -167,7 +168,7 @@ class Plans(Actions):
                 _some(row.would_change or {}),
                 None if row.would_by_offer is None else _some(row.would_by_offer),
             )
-            self._held_by(service, _Held(row.id, row.desired, what))
+            self._held_by(service, _Held(row.id, row.desired, tuple(row.shed), what))
         return (self._last or {})[service]
 
     def _forget(self) -> None:

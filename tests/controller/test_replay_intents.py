@@ -43,7 +43,7 @@ FACTS = ReplayFacts(
 class Desk(Room):
     def restart(self) -> None:
         super().restart()
-        self.intake = Intake(self.store, lambda service: self.facts, self.cluster.apply, None, FACTS)
+        self.intake = Intake(self.store, lambda service: self.facts, self.cluster.apply, replays=FACTS)
 
     def asked(self, **payload: Any) -> tuple[str, str]:
         return self.hears(IntentKind.ASK_REPLAY, {"policy": "heddle", **payload})

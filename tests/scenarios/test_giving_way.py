@@ -27,7 +27,7 @@ def test_a_relaxed_cap_is_approved_by_hand_and_ends_by_itself(begin) -> None:
 
     asked = story.ask(IntentKind.APPROVE_RELAXATION)
     story.until(31 * MINUTE)
-    assert story.intent(asked).status == IntentStatus.APPLIED
+    assert story.intent(asked).status == IntentStatus.APPLIED, story.intent(asked).status_reason
     assert "the cap is $6.60/h until" in story.intent(asked).status_reason
     assert story.ticks[-1].seen.envelope.spend_cap_usd_per_hour == pytest.approx(6.6)
     story.until(52 * MINUTE)

@@ -188,7 +188,7 @@ def test_a_peak_that_does_not_come_is_let_go_within_a_lead_time(few_models: None
     assert surge.observed is not None and surge.observed < surge.midpoint
     held = judged.plan.numbers["stabilized_gpus"]
     assert held is not None and held < 0.7 * need
-    assert story.ready(NINE + LEAD_S + TICK_S) <= held + 1
+    assert story.ready(NINE + LEAD_S + TICK_S) <= held + 2  # within one whole node of the fastest offer
     said = [plan.bound for plan in story.plans(NINE, NINE + LEAD_S + TICK_S)]
     assert any(reason.limit is Limit.SURGE_MISSED and "did not come" in reason.text for reason in said)
     # The forecast still claims it for two hours. It isn't believed again, and nobody waited meanwhile.
