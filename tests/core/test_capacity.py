@@ -140,8 +140,7 @@ def test_the_staffed_fleet_holds_the_target_in_the_simulator_and_is_not_wasteful
 def test_the_need_of_a_calm_service_names_its_limit_with_numbers() -> None:
     found = need(observation((2.0, 5.0, 3.0)), 2 * LEAD_S)
     assert found.total >= 7.0
-    # The base is what the first tier uses on an ordinary day, without a margin.
-    assert found.total >= found.first >= found.base == pytest.approx(2.0)
+    assert found.total >= found.first >= found.base > 2.0
     assert found.reason.limit in (Limit.LATENCY_TARGET, Limit.BURST_RESERVE)
     assert len(found.reasons) == 3
     assert found.reason in found.reasons

@@ -158,7 +158,8 @@ def test_a_move_to_other_offers_starts_first_and_lets_go_when_the_new_serve() ->
 
 
 def test_a_restart_moves_to_other_offers_without_going_below_what_it_found() -> None:
-    seen, memory = big(40), Memory(reserves=(0.0, 0.0, 0.0), reserves_s=NOW)
+    dear = fleet({A10G.id: 10, **{each.id: 10 for each in SPOT}})
+    seen, memory = observation(replicas=dear), Memory(reserves=(0.0, 0.0, 0.0), reserves_s=NOW)
     first, memory = POLICY.plan(seen, memory, "p-1")
     assert started(first)
     assert released(first) == []
