@@ -301,9 +301,10 @@ def _ahead(
         "target_ms": tier.target_ms,
     }
     value = max(expected.capacity, float(running + waiting))
-    if waiting and value > expected.capacity:
+    if value > expected.capacity:
         text = f"{tier.name}: {running} requests run and {waiting} wait, more than the {expected.capacity:.1f} foreseen"
-        return value, Reason(Limit.BACKLOG, text, {**numbers, "required": value})
+        limit = Limit.BACKLOG if waiting else Limit.LATENCY_TARGET
+        return value, Reason(limit, text, {**numbers, "required": value})
     text = (
         f"{tier.name}: when a replica started now can serve, {expected.mean:.1f} ± {expected.deviation:.1f} GPUs will "
         f"be busy; at the price of a miss that kept {promise} on the days before, {expected.capacity:.1f} are worth it"

@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from controller.backends.base import Backend, ClusterState, Telemetry, UnknownSubject
+from controller.core.activity import BIN_S, CHANNELS
 from controller.core.types import Action, ActionResult, Replica
 from models.enums import ActionKind, ActionStatus, ReplicaState
 
@@ -228,6 +229,34 @@ class BackendContract:
         assert sum(sample.arrivals for sample in samples) == 3
         assert len({sample.tier for sample in samples}) == len(samples) == len(queues)
         assert bench.telemetry.telemetry_s(bench.service) == pytest.approx(bench.now_s(), abs=60.0)
+
+    def test_activity_is_told_in_whole_bins_that_join(self, bench: Bench) -> None:
+        begin_s = bench.now_s()
+        assert bench.telemetry.activity(bench.service, begin_s, bench.now_s()) is None
+        bench.wait(BIN_S - bench.now_s() % BIN_S + 1.0)
+        asked_s = bench.now_s()
+        bench.occupy(3, 30.0)
+        bench.wait(1.0)
+        assert bench.telemetry.activity(bench.service, asked_s, bench.now_s()) is None
+        bench.wait(3 * BIN_S)
+        told = bench.telemetry.activity(bench.service, begin_s, bench.now_s())
+        assert told is not None
+        from_s, values = told
+        until_s = from_s + BIN_S * values.shape[2]
+        tiers = len(bench.telemetry.queues(bench.service))
+        assert values.shape[:2] == (CHANNELS, tiers)
+        assert from_s % BIN_S == 0
+        assert begin_s <= from_s <= asked_s
+        assert bench.now_s() - BIN_S < until_s <= bench.now_s()
+        assert values[0].sum() * BIN_S == pytest.approx(3)
+        assert values[0, :, int((asked_s - from_s) // BIN_S)].sum() * BIN_S == pytest.approx(3)
+        # What was told ends where the next begins.
+        assert bench.telemetry.activity(bench.service, until_s, bench.now_s()) is None
+        bench.wait(BIN_S)
+        after = bench.telemetry.activity(bench.service, until_s, bench.now_s())
+        assert after is not None
+        assert after[0] == until_s
+        assert not after[1][0].any()
 
     def test_many_threads_at_once(self, bench: Bench) -> None:
         """One id from eight threads is one replica; readers never see a torn state."""

@@ -1,6 +1,7 @@
 """The simulated cluster around the engine: what it bills, what it measures, what it tells."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.backends.base import UnknownSubject
-from controller.backends.simulated.cluster import SimulatedCluster
+from controller.backends.simulated.cluster import SimulatedCluster, Site
 from controller.backends.simulated.jobs import JobSpec, JobsSim
+from controller.core.activity import BIN_S
 from controller.core.types import TierTarget
 from models.enums import ActionStatus, LatencyOf, ReplicaState
 from tests.backends.small_world import (
@@ -216,6 +218,69 @@ def test_silent_telemetry_grows_old_and_work_goes_on() -> None:
     simulated.advance(T0 + 900)
     assert simulated.telemetry_s("images") == T0 + 900
     assert sum(s.started for s in simulated.samples("images", T0 + 240, T0 + 900)) == 1
+
+
+def test_silence_tells_nothing_of_tenants_and_what_was_missed_comes_after_it() -> None:
+    simulated = cluster()
+    simulated.engine.expect(arrivals((30, 10, 0), (300, 10, 0)))
+    simulated.advance(T0 + 120)
+    simulated.silence(T0 + 900)
+    simulated.advance(T0 + 600)
+    told = simulated.activity("images", T0, T0 + 600)
+    assert told is not None
+    assert (told[0], told[1].shape[2]) == (T0, 8)
+    assert told[1][0, 0].sum() * BIN_S == pytest.approx(1)
+    assert simulated.activity("images", T0 + 120, T0 + 600) is None
+    simulated.advance(T0 + 900)
+    after = simulated.activity("images", T0 + 120, T0 + 900)
+    assert after is not None
+    assert (after[0], after[1].shape[2]) == (T0 + 120, 52)
+    assert after[1][0, 0].sum() * BIN_S == pytest.approx(1)
+
+
+def test_tenants_are_told_apart_by_the_cluster_and_after_a_restart_too(tmp_path: Path) -> None:
+    """One asks on and on, another begins: a session of each, and the requests of both."""
+    simulated = cluster()
+    simulated.keep_in(tmp_path / "c.npz")
+    asked = [(15.0 * n + 1, 5, 0) for n in range(40)] + [(400.0, 5, 1), (410.0, 5, 1)]
+    ordered = arrivals(*asked)
+    simulated.engine.expect(replace(ordered, tenant=ordered.tier * 7))
+    simulated.advance(T0 + 600)
+    told = simulated.activity("images", T0, T0 + 600)
+    assert told is not None
+    assert told[1][0].sum(axis=1) * BIN_S == pytest.approx([40, 2, 0])
+    assert told[1][1].sum(axis=1) * BIN_S == pytest.approx([1, 1, 0])
+    assert told[1][1, 1, 26] * BIN_S == pytest.approx(1)
+    simulated.save()
+    again = cluster()
+    assert again.restore(tmp_path / "c.npz")
+    found = again.activity("images", T0 + 15, T0 + 600)
+    assert found is not None
+    assert found[0] == T0 + 15
+    assert found[1][0] == pytest.approx(told[1][0][:, 1:])
+
+
+def test_background_work_gives_way_to_every_tier_above_and_standard_to_the_first_alone() -> None:
+    def running(*requests: tuple[float, float, int]) -> list[int]:
+        simulated = cluster()
+        simulated.start(ON_DEMAND.id, ready_at_once=True)
+        simulated.engine.expect(arrivals(*requests))
+        simulated.advance(T0 + 20)
+        return [queue.running for queue in simulated.queues("images")]
+
+    assert running((1, 100, 2), (10, 100, 1)) == [0, 1, 0]
+    assert running((1, 100, 2), (10, 100, 0)) == [1, 0, 0]
+    assert running((1, 100, 1), (10, 100, 0)) == [1, 0, 0]
+    # Among those who wait seconds nothing is lost but by the first; and no work of below displaces any.
+    urgent = (*TIERS[:2], TierTarget("patient", 2, 30, "p95", LatencyOf.WAIT, 60_000))
+    assert Site("images", urgent, OFFERS, np.array([20.0]), {}).may_preempt().tolist() == [
+        [False, True, True],
+        [False, False, False],
+        [False, False, False],
+    ]
+    assert cluster().site.may_preempt().tolist() == [[False, True, True], [False, False, True], [False, False, False]]
+    assert not replace(cluster().site, preempts=False).may_preempt().any()
+    assert not replace(cluster().site, fifo=True).may_preempt().any()
 
 
 def target(statistic: str, ms: float, of: LatencyOf = LatencyOf.WAIT, window_s: float = HOUR) -> TierTarget:

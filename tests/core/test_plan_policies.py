@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.core.activity import BIN_S, ActivityLog
 from controller.core.finance import HOUR_S
 from controller.core.plan import hold, staying
 from controller.core.policies.base import Memory
 from controller.core.policies.heddle import BURST, RESERVE, Heddle
 from controller.core.policies.hpa import Hpa
 from controller.core.policies.static import Static
-from controller.core.types import Authority, Observation, Offer, Plan, Reason, Spend
+from controller.core.types import Authority, FloatArray, Observation, Offer, Plan, QueueReading, Reason, Spend
 from models.enums import ActionKind, Limit, Market, Mode, OverrideKind, ReplicaState
 from tests.core.observed import (
     A10G,
@@ -36,6 +37,7 @@ from tests.core.observed import (
     standings,
     started,
 )
+from tests.core.shots import DAY, of_sessions, sessions
 
 POLICY = Heddle()
 LONG_S = 3 * HOUR_S
@@ -153,6 +155,125 @@ def test_a_move_to_other_offers_starts_first_and_lets_go_when_the_new_serve() ->
     later = carried_out(dear, first)
     serving = sum(BY_ID[each.offer_id].speed_ratio for each in later.replicas if each.state is ReplicaState.READY)
     assert serving >= 7
+
+
+def test_a_restart_moves_to_other_offers_without_going_below_what_it_found() -> None:
+    dear = fleet({A10G.id: 10, **{each.id: 10 for each in SPOT}})
+    seen, memory = observation(replicas=dear), Memory(reserves=(0.0, 0.0, 0.0), reserves_s=NOW)
+    first, memory = POLICY.plan(seen, memory, "p-1")
+    assert started(first)
+    assert released(first) == []
+    later, _ = POLICY.plan(carried_out(seen, first), memory, "p-2")
+    assert released(later)
+    assert len(carried_out(carried_out(seen, first), later).replicas) == 40
+
+
+# --- the lead-time forecast ---
+
+
+STEADY = of_sessions(sessions(3 * DAY, tiers=3, each=0.06))
+"""Three days of three tiers; the newest bin ends now."""
+
+
+def with_activity(values: FloatArray = STEADY, age_s: float = 0.0, **changes: Any) -> Observation:
+    log = ActivityLog(3)
+    log.add(NOW - age_s - BIN_S * values.shape[2], values)
+    return observation(**{"own": (3.0, 6.0, 3.0), **changes, "activity": log.read()})
+
+
+def reason_of(made: Plan, name: str) -> Reason:
+    return next(reason for reason in made.reasons if reason.text.startswith(f"{name}: "))
+
+
+@pytest.fixture(scope="module")
+def taught() -> Memory:
+    """What the planner remembers once it has learned."""
+    return POLICY.plan(with_activity(), SETTLED, "p-1")[1]
+
+
+def test_what_tenants_do_is_learned_and_the_reason_names_the_forecast_and_the_price(taught) -> None:
+    assert sorted(taught.learned) == [0, 1]
+    assert taught.learned_s == NOW
+    calm = queues(TIERS, (0, 0, 0))
+    made, memory = POLICY.plan(with_activity(queues=calm), taught, "p-1")
+    assert memory.learned is taught.learned
+    for name in ("premium", "standard"):
+        why = reason_of(made, name)
+        assert why.limit is Limit.LATENCY_TARGET
+        assert "when a replica started now can serve" in why.text
+        assert "at the price of a miss" in why.text
+        assert why.numbers["load_deviation"] > 0
+        assert why.numbers["miss_price"] > 0
+        assert f"{why.numbers['load_mean']:.1f} ± {why.numbers['load_deviation']:.1f}" in why.text
+    assert (
+        made.required
+        >= reason_of(made, "standard").numbers["required"]
+        > reason_of(made, "standard").numbers["load_mean"]
+    )
+
+
+def test_more_in_flight_than_was_foreseen_is_answered_at_once(taught) -> None:
+    foreseen = reason_of(plan(with_activity(queues=queues(TIERS, (0, 0, 0))), taught), "standard").numbers["required"]
+    many = int(foreseen) + 20
+    for running, waiting in (((2, many, 0), (0, 0, 0)), ((2, 5, 0), (0, many - 5, 0))):
+        made = plan(with_activity(queues=queues(TIERS, running, waiting)), taught)
+        why = reason_of(made, "standard")
+        assert why.numbers["required"] == many + 2
+        assert f"more than the {foreseen:.1f} foreseen" in why.text
+        assert why.limit is (Limit.BACKLOG if any(waiting) else Limit.LATENCY_TARGET)
+        assert made.required == many + 2
+
+
+def test_activity_that_is_old_or_missing_leaves_quantiles_and_reserves_to_decide(taught) -> None:
+    for seen in (with_activity(age_s=61.0), observation((3.0, 6.0, 3.0))):
+        assert "fewest that hold" in reason_of(plan(seen, taught), "premium").text
+    assert "at the price of a miss" in reason_of(plan(with_activity(age_s=59.0), taught), "premium").text
+
+
+def test_a_planner_that_stepped_back_does_not_go_by_the_lead_time_forecast(taught) -> None:
+    made = plan(with_activity(authority=Authority(False, "it lost $60 to $50", {})), taught)
+    assert all("at the price of a miss" not in reason.text for reason in made.reasons)
+
+
+def test_it_is_learned_as_soon_as_two_days_are_measured() -> None:
+    young = with_activity(STEADY[:, :, : 2 * DAY])
+    _, memory = POLICY.plan(young, SETTLED, "p-1")
+    assert not memory.learned
+    older = replace(young, activity=with_activity(STEADY[:, :, : 2 * DAY + 100]).activity, now_s=NOW + 15)
+    made, memory = POLICY.plan(older, memory, "p-2")
+    assert sorted(memory.learned) == [0, 1]
+    assert "at the price of a miss" in reason_of(made, "premium").text
+
+
+def test_another_promise_gets_a_price_of_its_own_at_once(taught) -> None:
+    """Not when the next half day has passed."""
+    strict = (TIERS[0], replace(TIERS[1], statistic="p99.9", target_ms=1_000.0), TIERS[2])
+    seen = with_activity(envelope=envelope(tiers=strict), queues=queues(TIERS, (0, 0, 0)), now_s=NOW + 1)
+    made, memory = POLICY.plan(seen, taught, "p-1")
+    assert memory.learned_s == NOW + 1
+    assert memory.learned[1].allowed < taught.learned[1].allowed
+    before = plan(with_activity(queues=queues(TIERS, (0, 0, 0))), taught)
+    numbers = [reason_of(each, "standard").numbers["required"] for each in (made, before)]
+    assert numbers[0] > numbers[1]
+
+
+def test_background_work_waits_for_what_is_free_and_is_pressed_only_near_its_deadline(taught) -> None:
+    """A hundred minutes of it wait: the fleet stays what the urgent tiers need, until the deadline comes near."""
+
+    def asked(oldest_s: float, count: int) -> tuple[int, Reason]:
+        background = QueueReading("background", count, 0, count * 30.0, oldest_s)
+        seen = with_activity(queues=(*queues(TIERS, (3, 6, 0))[:2], background))
+        made = plan(seen, taught)
+        return made.required, reason_of(made, "background")
+
+    urgent, nothing = asked(0.0, 0)
+    assert nothing.numbers["required"] == 0.0
+    young, why = asked(60.0, 30)
+    assert young == urgent
+    assert 0 < why.numbers["required"] <= urgent
+    late, why = asked(6_900.0, 200)
+    assert late > urgent
+    assert late == pytest.approx(why.numbers["required"], abs=1)
 
 
 # --- what beats what ---

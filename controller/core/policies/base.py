@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, Self, runtime_checkable
 
 from controller.core.priced import Priced
-from controller.core.types import Observation, Plan, Surge
+from controller.core.types import Observation, Plan, Surge, TierTarget
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,7 @@ class Memory:
     Empty after a restart: a policy then holds what it finds until its window has filled again. `reserves`: burst
     reserves per tier (reference GPUs), computed from history at `reserves_s`. `surges`: those that were prepared for,
     until they end. `learned`: the lead-time forecast of each urgent tier and the price of a miss, learned
-    at `learned_s`.
+    at `learned_s` for the targets `learned_for`.
     """
 
     recommendations: tuple[tuple[float, float], ...] = ()
@@ -28,6 +28,7 @@ class Memory:
     surges: tuple[Surge, ...] = ()
     learned: Mapping[int, Priced] = field(default_factory=dict)
     learned_s: float | None = None
+    learned_for: tuple[TierTarget, ...] = ()
 
     def recommend(self, now_s: float, value: float, keep_s: float) -> Self:
         kept = tuple(entry for entry in self.recommendations if entry[0] > now_s - keep_s)

@@ -94,7 +94,11 @@ class Heddle:
         actions = Actions(seen, plan_id)
         must = capped is not None or bound.limit in (Limit.OVERRIDE, Limit.CEILING)
         self._start(mix, held, bound, actions)
-        kept = None if stop is not None else self._release(seen, mix, here, speed, wanted, must, bound, actions)
+        # What a restart finds stays until what replaces it serves; later what is needed now is enough to wait for.
+        least = mix.capacity if steady.reason.limit is Limit.SCALE_IN_CHECK else min(mix.capacity, wanted.total)
+        kept = (
+            None if stop is not None else self._release(seen, mix, here, speed, wanted.now, least, must, bound, actions)
+        )
         if stop is not None:
             bound, reasons = stop, (*reasons, stop)
         elif kept is not None:
@@ -135,19 +139,21 @@ class Heddle:
         mix: Mix,
         here: list[Replica],
         speed: Mapping[str, float],
-        wanted: Need,
+        now: float,
+        least: float,
         must: bool,
         bound: Reason,
         actions: Actions,
     ) -> Reason | None:
-        """Let the surplus go as far as it may; returns why some of it stays."""
+        """Let the surplus go as far as it may: `least` has to serve on, and the load that runs or waits `now` to fit.
+        Returns why some of it stays.
+        """
         for replica in seen.replicas:
             if replica.gone_s is not None and not replica.busy and replica.state is not ReplicaState.RELEASED:
                 actions.release(replica, "is being taken back and runs nothing")
         surplus = Counter(replica.offer_id for replica in here)
         surplus.subtract(mix.counts)
         serving = sum(speed[r.offer_id] for r in here if r.state is ReplicaState.READY)
-        target = mix.capacity
         kept = 0
         for replica in sorted(here, key=release_order):
             if surplus[replica.offer_id] <= 0:
@@ -155,11 +161,7 @@ class Heddle:
             ready = replica.state not in COMING
             own = speed[replica.offer_id]
             # Moving to another offer: the old replica serves until the new one does.
-            free = (
-                not ready
-                or must
-                or (serving - own >= min(target, wanted.total) - 1e-9 and may_release(serving, own, wanted.now))
-            )
+            free = not ready or must or (serving - own >= least - 1e-9 and may_release(serving, own, now))
             if not free:
                 kept += 1
                 continue
@@ -168,10 +170,8 @@ class Heddle:
             actions.release(replica, bound.text)
         if not kept:
             return None
-        text = (
-            f"{kept} surplus replicas stay: {wanted.now:.0f} requests run or wait on {serving:.1f} GPUs that serve now"
-        )
-        return Reason(Limit.SCALE_IN_CHECK, text, {"kept": kept, "serving": serving, "load_now": wanted.now})
+        text = f"{kept} surplus replicas stay: {now:.0f} requests run or wait on {serving:.1f} GPUs that serve now"
+        return Reason(Limit.SCALE_IN_CHECK, text, {"kept": kept, "serving": serving, "load_now": now})
 
 
 def _stepped_back(seen: Observation) -> Reason | None:
@@ -181,19 +181,23 @@ def _stepped_back(seen: Observation) -> Reason | None:
 
 
 def _learn(seen: Observation, memory: Memory, lead_s: float) -> Memory:
-    """The lead-time forecast and the price of a miss, learned anew now and then from what tenants did until now."""
-    if seen.activity is None or (memory.learned_s is not None and seen.now_s - memory.learned_s < LEARN_EVERY_S):
+    """The lead-time forecast and the price of a miss, learned anew now and then from what tenants did until now, and
+    at once when the targets change: a price holds the promise that it was rehearsed for. Until enough is measured every
+    tick asks again, which costs nothing.
+    """
+    fresh = memory.learned_s is not None and seen.now_s - memory.learned_s < LEARN_EVERY_S
+    if seen.activity is None or (fresh and memory.learned and memory.learned_for == seen.envelope.tiers):
         return memory
     urgent = [k for k, tier in enumerate(seen.envelope.tiers) if not deferrable(tier)]
     started = max(1, lead_bins_of(lead_s) - 1)
     learned = learn_prices(seen.activity, seen.envelope.tiers, urgent, lead_s, *execution(seen), started)
-    return replace(memory, learned=learned, learned_s=seen.now_s)
+    return replace(memory, learned=learned, learned_s=seen.now_s, learned_for=seen.envelope.tiers)
 
 
 def _expect(seen: Observation, memory: Memory) -> Mapping[int, Expected]:
     """What each urgent tier needs one lead time from now; empty where nothing is learned or nothing new is measured."""
     activity, tiers = seen.activity, seen.envelope.tiers
-    if activity is None or seen.now_s - activity.end_s > FRESH_S or max(memory.learned, default=0) >= len(tiers):
+    if activity is None or seen.now_s - activity.end_s > FRESH_S:
         return {}
     work = execution(seen)
     return {k: expected(priced, activity, tiers[k], *work) for k, priced in memory.learned.items()}
