@@ -121,9 +121,17 @@ def test_a_bad_envelope_is_refused_in_the_form_with_the_reason(room: Room):
         expect(room.card("changes")).to_contain_text("Nothing has changed.")
     # A target below the execution time itself: no fleet reaches it, so it is applied signed or not at all.
     expect(field).to_have_count(1)
-    of = room.card("targets").get_by_role("combobox", name="Of").first
-    of.fill("end to end")
-    of.press("Enter")
+    choice = room.page.get_by_role("option", name="end to end", exact=True)
+
+    def opened() -> bool:
+        """The form is drawn anew after what was discarded: a list that was opened just before is gone with it."""
+        room.settled()
+        if not choice.is_visible():
+            room.card("targets").get_by_role("combobox", name="Of").first.click()
+        return choice.is_visible()
+
+    room.until(opened, lambda: "the list of what a target is of")
+    choice.click()
     expect(problem).to_contain_text(re.compile("Premium.*execution.*Nearest feasible", re.DOTALL))
     room.button("Review and apply").click()
     dialog = room.dialog(f"Apply envelope v{version + 1}?")
