@@ -83,6 +83,11 @@ class Room:
         """The header strip: mode, status, envelope, spend."""
         return self.page.locator(".hd-strip")
 
+    @property
+    def badge(self) -> Locator:
+        """The mode badge, at the left of the strip."""
+        return self.page.locator(".st-key-strip-standing").get_by_role("button")
+
     def version(self) -> int:
         """The envelope's version, as the strip says it."""
         expect(self.strip).to_contain_text(re.compile(r"Envelope v\d"))

@@ -191,14 +191,14 @@ def test_the_whole_fleet_is_paused_and_goes_on(room: Room):
     room.confirm(dialog, "Pause the fleet", "Maintenance")
     banner = room.page.locator(".hd-banner", has_text="Automation is paused until")
     expect(banner).to_be_visible()
-    expect(room.strip).to_contain_text("Paused to")
+    expect(room.badge).to_contain_text("Paused to")
     room.go("Fleet")
     expect(banner).to_be_visible()
     room.go("Scaling")
     room.button("Resume the fleet").click()
     room.confirm(room.dialog("Resume automation for the fleet?"), "Resume automation", "Maintenance is done")
     expect(banner).to_have_count(0)
-    expect(room.strip).to_contain_text("Act")
+    expect(room.badge).to_contain_text("Act")
 
 
 def test_a_surge_shows_in_the_demand(room: Room):
