@@ -23,7 +23,7 @@ BURST = 1.25
 def burn_left(seen: Observation) -> float | None:
     """Dollars an hour that this service's replicas may burn; None without a cap, or under a pin signed over it."""
     cap = seen.envelope.spend_cap_usd_per_hour
-    pin = _pin(seen)
+    pin = pin_of(seen)
     if cap is None or (pin is not None and pin.signed_over_cap):
         return None
     left = burn_allowed(cap * (1 - RESERVE), seen.spend.accrued_usd, seen.now_s)
@@ -31,7 +31,7 @@ def burn_left(seen: Observation) -> float | None:
 
 
 def stale(seen: Observation) -> Reason | None:
-    """Missing or stale telemetry: what is needed may be started, nothing is let go."""
+    """Missing or stale telemetry: what is needed may be started, nothing is scaled in, not even for the cap."""
     if not seen.stale:
         return None
     age = seen.telemetry_age_s
@@ -40,7 +40,7 @@ def stale(seen: Observation) -> Reason | None:
 
 
 def paused(seen: Observation) -> Reason | None:
-    """A pause of the whole fleet, or a freeze or pause of the service."""
+    """A fleet-wide pause, or a freeze or pause of the service: nothing is started or let go."""
     for override in seen.overrides:
         if override.kind is OverrideKind.PAUSE and override.service == "*":
             text = f"automation of the whole fleet is paused by {override.author}: {override.reason}"
@@ -114,12 +114,13 @@ def _release(seen: Observation, here: Sequence[Replica], surplus: Counter[str], 
             actions.release(replica, why)
 
 
-def _pin(seen: Observation) -> Override | None:
+def pin_of(seen: Observation) -> Override | None:
+    """The pin in force."""
     return next((o for o in seen.overrides if o.kind is OverrideKind.PIN and o.replicas is not None), None)
 
 
 def _counted(seen: Observation, offers: list[Offer], filler: Offer | None) -> tuple[list[Offer], Reason | None]:
-    pin, count = _pin(seen), len(offers)
+    pin, count = pin_of(seen), len(offers)
     floor, ceiling = seen.envelope.floor, seen.envelope.ceiling
     if pin is not None and pin.replicas is not None:
         text = f"pinned at {pin.replicas} replicas by {pin.author}: {pin.reason}"

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from controller.core.activity import BIN_S, ActivityLog
 from controller.core.finance import HOUR_S
+from controller.core.limits import BURST, RESERVE
 from controller.core.plan import hold, staying
 from controller.core.policies.base import Memory
-from controller.core.policies.heddle import BURST, RESERVE, Heddle
+from controller.core.policies.heddle import Heddle
 from controller.core.policies.hpa import Hpa
 from controller.core.policies.static import Static
 from controller.core.types import Authority, FloatArray, Observation, Offer, Plan, QueueReading, Reason, Spend

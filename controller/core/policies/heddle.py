@@ -14,6 +14,7 @@ from controller.core.capacity import Need, burst_reserves, deferrable, execution
 from controller.core.degradation import steps_in_force
 from controller.core.finance import burn_allowed
 from controller.core.forecast.lead import lead_bins_of
+from controller.core.limits import BURST, RESERVE, paused, pin_of, stale
 from controller.core.mix import Mix, resize, within_burn
 from controller.core.mix_choice import Needed, Terms, choose_mix, greedy_mix
 from controller.core.plan import COMING, Actions, hold, release_order, speeds, staying
@@ -22,14 +23,9 @@ from controller.core.priced import HOLD, Expected, expected, learn_prices
 from controller.core.stabilize import may_release, stabilize
 from controller.core.surge_verdicts import missed
 from controller.core.surges import Prepared, foreseen, prepare
-from controller.core.types import Observation, Override, Plan, Reason, Replica
-from models.enums import Limit, Mode, OverrideKind, ReplicaState
+from controller.core.types import Observation, Plan, Reason, Replica
+from models.enums import Limit, Mode, ReplicaState
 
-# Share of the cap that is kept for what drains and for ticks that come late.
-RESERVE = 0.02
-# The hour's unspent dollars may be burned at most this much faster than the cap: the next hour begins with the same
-# fleet.
-BURST = 1.25
 RESERVES_EVERY_S = 3600.0
 LEARN_EVERY_S = 43200.0
 # What a burst needs is gone in a quarter of an hour: a move has to earn its restart within that.
@@ -70,9 +66,9 @@ class Heddle:
         if stepped_back is not None:
             reasons = (stepped_back, *reasons)
         required = math.ceil(wanted.total)
-        stop, paused = _stale(seen), _paused(seen)
-        if paused is not None:
-            return hold(seen, plan_id, self.name, stop or paused, required, (*reasons, paused), surges), memory
+        stop, still = stale(seen), paused(seen)
+        if still is not None:
+            return hold(seen, plan_id, self.name, stop or still, required, (*reasons, still), surges), memory
         held = Counter(replica.offer_id for replica in here)
         asked = Needed(capacity, memory.base(), min(memory.first(), capacity))
         mix = choose_mix(seen.offers, asked, held, seen.now_s, Terms(lead_s=lead_s, horizon_s=HOLD_S))
@@ -203,37 +199,8 @@ def _expect(seen: Observation, memory: Memory) -> Mapping[int, Expected]:
     return {k: expected(priced, activity, tiers[k], *work) for k, priced in memory.learned.items()}
 
 
-def _stale(seen: Observation) -> Reason | None:
-    """Missing or stale telemetry: what is needed may be started, nothing is scaled in, not even for the cap."""
-    if not seen.stale:
-        return None
-    age = seen.telemetry_age_s
-    word = "never reported" if age is None else f"is {age:.0f} s old, over {seen.stale_after_s:.0f} s"
-    return Reason(Limit.STALE_TELEMETRY, f"telemetry {word}: nothing is scaled in until it reports", {"age_s": age})
-
-
-def _paused(seen: Observation) -> Reason | None:
-    """A fleet-wide pause, or a freeze or pause of the service: nothing is started or let go."""
-    for override in seen.overrides:
-        if override.kind is OverrideKind.PAUSE and override.service == "*":
-            return Reason(
-                Limit.FLEET_PAUSE,
-                f"automation of the whole fleet is paused by {override.author}: {override.reason}",
-                {},
-            )
-    for override in seen.overrides:
-        if override.kind in (OverrideKind.FREEZE, OverrideKind.PAUSE):
-            verb = "frozen" if override.kind is OverrideKind.FREEZE else "paused"
-            return Reason(Limit.FREEZE, f"{seen.service} is {verb} by {override.author}: {override.reason}", {})
-    return None
-
-
-def _pin(seen: Observation) -> Override | None:
-    return next((o for o in seen.overrides if o.kind is OverrideKind.PIN and o.replicas is not None), None)
-
-
 def _count_limits(seen: Observation, mix: Mix, held: Mapping[str, int]) -> tuple[Mix, Reason | None]:
-    pin = _pin(seen)
+    pin = pin_of(seen)
     count = len(mix.offers)
     if pin is not None and pin.replicas is not None:
         text = f"pinned at {pin.replicas} replicas by {pin.author}: {pin.reason}"
@@ -257,7 +224,7 @@ def _count_limits(seen: Observation, mix: Mix, held: Mapping[str, int]) -> tuple
 
 def _cap(seen: Observation, mix: Mix) -> tuple[Mix, Reason | None]:
     cap = seen.envelope.spend_cap_usd_per_hour
-    pin = _pin(seen)
+    pin = pin_of(seen)
     if cap is None or (pin is not None and pin.signed_over_cap):
         return mix, None
     left = burn_allowed(cap * (1 - RESERVE), seen.spend.accrued_usd, seen.now_s)
