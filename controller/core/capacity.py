@@ -158,7 +158,7 @@ def need(
     """The capacity to have ready look_ahead_s from now, for the largest need until then. Without a forecast of a
     tier, its recent load stands for every quantile, and the reason says so. `foreseen`: the load of joined tiers, by
     key, up to which a rise was prepared for, erlangs. `ahead`: what the lead-time forecast asks for, by tier; it takes
-    the place of quantiles and reserves.
+    the place of quantiles, and of the reserve unless a mean is promised.
     """
     tiers, queues = seen.envelope.tiers, {queue.tier: queue for queue in seen.queues}
     lead_s = seen.boot_s + seen.load_model_s
@@ -169,22 +169,18 @@ def need(
     for k, tier in enumerate(tiers):
         peak = _forecast_peak(seen, cumulative(tiers, k), tuple(t.name for t in tiers[: k + 1]), look_ahead_s)
         peak = np.maximum(peak, above)
+        led = _ahead(tiers, k, ahead[k], queues) if k in ahead else None
         if deferrable(tier):
             urgent_mean = ahead[k - 1].mean if k - 1 in ahead else float(above[0])
             value, reason = _deferred(seen, tier, queues.get(tier.name), urgent_mean=urgent_mean, lead_s=lead_s)
-        elif k in ahead:
-            value, reason = _ahead(tiers, k, ahead[k], queues)
-            first = value if k == 0 else first
-            if tier.statistic == "mean":
-                # Its few largest bursts carry nearly all of a mean, and come out of nothing: see `burst`.
+        else:
+            # A tier promised a mean keeps its reserve: its few largest bursts carry nearly all of it (see `burst`).
+            value, reason = led or _staffed(seen, tier, peak, above, queues, k, lead_s)
+            if led is None or tier.statistic == "mean":
                 value, reason = _held_for_bursts(seen, tiers, k, reserves, lead_s, foreseen, value, reason)
             urgent = max(urgent, value)
-        else:
-            value, reason = _staffed(seen, tier, peak, above, queues, k, lead_s)
-            value, reason = _held_for_bursts(seen, tiers, k, reserves, lead_s, foreseen, value, reason)
-            urgent = max(urgent, value)
         if k == 0:
-            first = value if k not in ahead else first
+            first = led[0] if led else value
             base = _base(seen, tier)
         reasons.append(reason)
         if value > best:

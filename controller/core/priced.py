@@ -35,7 +35,8 @@ HOLD: Final = 1.5
 """Lead times that a need is held for: letting go for less costs a restart."""
 FLUID: Final = 1.6
 """The rehearsal counts all load that comes while a queue stands; the queue itself, request by request, makes less of it
-wait too long. So many times the share allowed may miss in it: fitted on 22 and 23 November of the trace, with a margin."""
+wait too long. So many times the share allowed may miss in it: fitted on 21 to 23 November of the trace, with a
+margin."""
 SHARED: Final = 0.7
 """The same, of a tier under which others fill what is free: what they run can't always be taken from them."""
 MEAN_SHARE: Final = 0.25
